@@ -1,0 +1,1 @@
+//! Typed per-vCPU requests (being written).
