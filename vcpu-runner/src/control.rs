@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! What a vCPU's thread is asked to be, and what it is.
+//!
+//! ```text
+//!            run                 pause seen, I/O finished
+//!   Ready ---------> Running ------------------------------> Paused
+//!     |                 |  ^                                  |  |
+//!     |                 |  +-----------------------------------+  |
+//!     |                 |               resume                    |
+//!     |                 | stop, failure, panic                    | stop, panic in a closure
+//!     |                 v                                         |
+//!     +-------------> Ended <-------------------------------------+
+//!   dropped
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::sync::{Condvar, Expired, Mutex, MutexGuard, lock, wait};
+use crate::{Deadline, Ending, Error};
+
+/// Where a vCPU's thread stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It was not started yet.
+    Ready,
+    /// It enters the guest, handles an exit or a request, or sleeps because the guest is halted.
+    Running,
+    /// It waits: I/O is finished, the registers are those that the guest would see.
+    Paused,
+    /// It has ended.
+    Ended(Ending),
+}
+
+/// What is asked of a vCPU's thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Run,
+    Pause,
+    Stop,
+}
+
+/// A closure that is to run on the vCPU's thread.
+pub(crate) type Call<V> = Box<dyn FnOnce(&mut V) + Send>;
+
+/// What the paused thread is to do next.
+pub(crate) enum Paused<V> {
+    Call(Call<V>),
+    Resume,
+    Stop,
+}
+
+/// The agreement between a vCPU's thread and those who direct it.
+pub(crate) struct Control<V> {
+    state: Mutex<State<V>>,
+    changed: Condvar,
+}
+
+struct State<V> {
+    asked: Asked,
+    phase: Phase,
+    /// How often the thread has come to a pause: who waits for one and looks late still learns
+    /// that it was.
+    pauses: u64,
+    calls: VecDeque<Call<V>>,
+}
+
+impl<V> Control<V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                asked: Asked::Run,
+                phase: Phase::Ready,
+                pauses: 0,
+                calls: VecDeque::new(),
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        lock(&self.state).phase.clone()
+    }
+
+    fn living(&self) -> Result<MutexGuard<'_, State<V>>, Error> {
+        let state = lock(&self.state);
+        match &state.phase {
+            Phase::Ended(ending) => Err(Error::Ended(ending.clone())),
+            _ => Ok(state),
+        }
+    }
+
+    // ---- those who direct ----
+
+    /// Asks for a pause. The thread has to be told by a request.
+    ///
+    /// What comes back is how many pauses there were, for [`Self::wait_paused`].
+    pub(crate) fn ask_pause(&self) -> Result<u64, Error> {
+        let mut state = self.living()?;
+        if state.asked != Asked::Stop {
+            state.asked = Asked::Pause;
+        }
+        Ok(state.pauses)
+    }
+
+    /// Waits until the thread is paused or was since [`Self::ask_pause`] said `before`.
+    pub(crate) fn wait_paused(&self, before: u64, deadline: Deadline) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        loop {
+            match (&state.phase, state.asked) {
+                (Phase::Paused, Asked::Pause) => return Ok(()),
+                _ if state.pauses != before => return Ok(()),
+                (Phase::Ended(ending), _) => return Err(Error::Ended(ending.clone())),
+                (_, Asked::Run) => return Err(Error::PauseTakenBack),
+                (_, Asked::Pause | Asked::Stop) => {}
+            }
+            let expired;
+            (state, expired) = wait(&self.changed, state, deadline);
+            if expired == Expired::Yes {
+                return Err(Error::DeadlinePassed);
+            }
+        }
+    }
+
+    /// Asks the thread to run (again).
+    pub(crate) fn resume(&self) -> Result<(), Error> {
+        let mut state = self.living()?;
+        if state.asked == Asked::Pause {
+            state.asked = Asked::Run;
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Asks for the end. The thread has to be told by a request.
+    pub(crate) fn ask_stop(&self) {
+        let mut state = lock(&self.state);
+        state.asked = Asked::Stop;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait_ended(&self, deadline: Deadline) -> Result<Ending, Error> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Phase::Ended(ending) = &state.phase {
+                return Ok(ending.clone());
+            }
+            let expired;
+            (state, expired) = wait(&self.changed, state, deadline);
+            if expired == Expired::Yes {
+                return Err(Error::DeadlinePassed);
+            }
+        }
+    }
+
+    /// Queues a closure. The thread has to be told by a request.
+    pub(crate) fn queue(&self, call: Call<V>) -> Result<(), Error> {
+        self.living()?.calls.push_back(call);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    // ---- the vCPU's thread ----
+
+    /// The thread begins; a pause that was asked for before holds at once.
+    pub(crate) fn begin(&self) {
+        self.set_phase(Phase::Running);
+    }
+
+    /// What is asked of the thread now.
+    pub(crate) fn asked(&self) -> Asked {
+        lock(&self.state).asked
+    }
+
+    /// The next closure, if there is one.
+    pub(crate) fn next_call(&self) -> Option<Call<V>> {
+        lock(&self.state).calls.pop_front()
+    }
+
+    /// Stays paused until there is something to do. The phase is [`Phase::Paused`] meanwhile and
+    /// while a closure runs.
+    pub(crate) fn pause(&self) -> Paused<V> {
+        let mut state = lock(&self.state);
+        loop {
+            match state.asked {
+                Asked::Stop => return Paused::Stop,
+                Asked::Run => {
+                    state.phase = Phase::Running;
+                    self.changed.notify_all();
+                    return Paused::Resume;
+                }
+                Asked::Pause => {}
+            }
+            if state.phase != Phase::Paused {
+                state.phase = Phase::Paused;
+                state.pauses = state.pauses.wrapping_add(1);
+                self.changed.notify_all();
+            }
+            if let Some(call) = state.calls.pop_front() {
+                return Paused::Call(call);
+            }
+            (state, _) = wait(&self.changed, state, Deadline::NEVER);
+        }
+    }
+
+    /// The thread has come to its end. Closures that never ran are dropped, which tells those who
+    /// wait for them.
+    pub(crate) fn end(&self, ending: Ending) {
+        let calls = {
+            let mut state = lock(&self.state);
+            if !matches!(state.phase, Phase::Ended(_)) {
+                state.phase = Phase::Ended(ending);
+            }
+            self.changed.notify_all();
+            std::mem::take(&mut state.calls)
+        };
+        // Outside the lock: what a closure owns may do anything when it is dropped.
+        drop(calls);
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        lock(&self.state).phase = phase;
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! The entry protocol: how a vCPU goes into the guest so that whatever is asked of it either is
+//! seen before, or gets it out again.
+//!
+//! ```text
+//! vCPU's thread                         maker
+//!   1 clear the skip flag                 a make the request     (one word: bits and mode)
+//!   2 handle requests                     b only if `a` says so:   set the skip flag
+//!   3 enter: "none pending" -> IN_GUEST   c                        send the signal
+//!   4 KVM_RUN
+//!   5 leave: IN_GUEST -> OUTSIDE
+//! ```
+//!
+//! `a` and 3 are atomic operations on one word, so one comes first. If `a` does, 3 fails and the
+//! request is handled. If 3 does, the maker learns from `a` that the vCPU is in guest mode and that
+//! it, and nobody else, has to kick; since 1 came before 3, the flag that `b` sets is not cleared
+//! any more before KVM_RUN. KVM_RUN then sees the flag, or, where it looked before `b`, is
+//! interrupted by `c`, which comes after `b`. No order loses the kick, and none needs a second one.
+
+use vcpu_requests::{InGuest, Kick, Left, NotEntered, Request, Sleeping, Ticket, VcpuRequests};
+
+use crate::loop_request::LoopRequest;
+use crate::statistics::Counters;
+use crate::sync::{Condvar, Expired, Mutex, lock, wait};
+use crate::{Deadline, Error, SkipFlag};
+
+/// The doorway of one vCPU, shared by its thread and the makers.
+pub(crate) struct Gate<R, S, T> {
+    requests: VcpuRequests<LoopRequest<R>>,
+    skip: S,
+    thread: T,
+    counters: Counters,
+    /// Held by nobody for longer than it takes to look; guards nothing but the sleep on `moved`.
+    bell: Mutex<()>,
+    /// Rung when the vCPU has left guest mode after a kick, and when it is to wake up.
+    moved: Condvar,
+}
+
+/// A thread that can be sent the kick signal, for as long as it lives.
+pub(crate) trait Interrupt {
+    /// Gets it out of KVM_RUN; does nothing once it has ended.
+    fn interrupt(&self) -> Result<(), Error>;
+}
+
+impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
+    pub(crate) fn new(skip: S, thread: T) -> Self {
+        Self {
+            requests: VcpuRequests::new(),
+            skip,
+            thread,
+            counters: Counters::new(),
+            bell: Mutex::new(()),
+            moved: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn thread(&self) -> &T {
+        &self.thread
+    }
+
+    pub(crate) fn requests(&self) -> &VcpuRequests<LoopRequest<R>> {
+        &self.requests
+    }
+
+    /// Makes `request` and does what it takes to have it noticed: steps a, b and c.
+    ///
+    /// Returns a ticket to [`wait`](Self::wait) for, if the request is a WAIT one and the vCPU is
+    /// in guest mode.
+    pub(crate) fn make(&self, request: LoopRequest<R>) -> Result<Option<Ticket>, Error> {
+        let made = self.requests.make(request);
+        match made.kick {
+            Kick::NotNeeded => {}
+            Kick::Coalesced => self.counters.kicks_coalesced.count(),
+            Kick::Signal => {
+                self.skip.set();
+                self.thread.interrupt()?;
+                self.counters.kicks_sent.count();
+            }
+            Kick::Wake => {
+                self.ring();
+                self.counters.wake_ups.count();
+            }
+        }
+        Ok(made.wait)
+    }
+
+    /// Waits until the vCPU has left the guest mode that `ticket` is about.
+    pub(crate) fn wait(&self, ticket: Ticket, deadline: Deadline) -> Result<(), Error> {
+        let mut bell = lock(&self.bell);
+        while !self.requests.has_left(ticket) {
+            let expired;
+            (bell, expired) = wait(&self.moved, bell, deadline);
+            if expired == Expired::Yes && !self.requests.has_left(ticket) {
+                return Err(Error::DeadlinePassed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Step 1. Only the vCPU's thread calls this, and only outside guest mode.
+    pub(crate) fn open(&self) {
+        self.skip.clear();
+    }
+
+    /// Makes the next KVM_RUN finish pending I/O and nothing else, until [`open`](Self::open). Only
+    /// the vCPU's thread calls this, outside guest mode.
+    pub(crate) fn shut(&self) {
+        self.skip.set();
+    }
+
+    /// Steps 3 to 5 around `run`, which is step 4.
+    ///
+    /// Where requests are pending, `run` is not called and they come back as the error.
+    pub(crate) fn pass<O>(
+        &self,
+        run: impl FnOnce() -> O,
+    ) -> Result<(O, Left), NotEntered<LoopRequest<R>>> {
+        let guest: InGuest<'_, _> = self.requests.enter()?;
+        self.counters.entries.count();
+        // Should `run` panic, dropping `guest` leaves guest mode; the thread's end rings the bell.
+        let output = run();
+        let left = guest.leave();
+        if left.kicked {
+            self.ring();
+        }
+        Ok((output, left))
+    }
+
+    /// Sleeps until a request comes that is to wake the vCPU. Returns at once if there is one.
+    pub(crate) fn sleep(&self) {
+        let sleeping: Sleeping<'_, _> = match self.requests.sleep() {
+            Ok(sleeping) => sleeping,
+            Err(_) => return,
+        };
+        let mut bell = lock(&self.bell);
+        while !sleeping.is_woken() {
+            (bell, _) = wait(&self.moved, bell, Deadline::NEVER);
+        }
+        drop(bell);
+        sleeping.wake_up();
+    }
+
+    /// Tells everybody who waits that the vCPU's mode or its wake-up mark has changed.
+    ///
+    /// What they look at was changed before; taking the lock means that each of them either looks
+    /// after that or is waiting already.
+    pub(crate) fn ring(&self) {
+        drop(lock(&self.bell));
+        self.moved.notify_all();
+    }
+}

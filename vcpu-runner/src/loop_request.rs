@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! The loop's own requests, beside the user's in one word.
+
+use vcpu_requests::{Flags, Request};
+
+/// A request as the vCPU's word holds it: the user's, bits 0 to 23, or the loop's, above. Those
+/// with higher bits are handled later within one pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoopRequest<R> {
+    /// One of the handler's.
+    User(R),
+    /// End the entry that is under way, nothing else.
+    Kick,
+    /// Run the closures that wait for this thread.
+    Call,
+    /// Look whether a pause is asked for.
+    Pause,
+    /// Look whether the end is asked for.
+    Stop,
+}
+
+const KICK: u32 = 24;
+const CALL: u32 = 25;
+const PAUSE: u32 = 26;
+const STOP: u32 = 27;
+/// Bits 24 to 31: those above STOP are kept for what the loop learns later.
+const OWN: u32 = 0xff00_0000;
+
+impl<R: Request> Request for LoopRequest<R> {
+    const MASK: u32 = {
+        assert!(
+            R::MASK & OWN == 0,
+            "request bits 24 to 31 are vcpu-runner's own: declare the handler's requests below 24"
+        );
+        R::MASK | 1 << KICK | 1 << CALL | 1 << PAUSE | 1 << STOP
+    };
+    const NO_WAKEUP_MASK: u32 = R::NO_WAKEUP_MASK | 1 << KICK;
+
+    fn bit(self) -> u32 {
+        match self {
+            Self::User(request) => request.bit(),
+            Self::Kick => KICK,
+            Self::Call => CALL,
+            Self::Pause => PAUSE,
+            Self::Stop => STOP,
+        }
+    }
+
+    fn from_bit(bit: u32) -> Option<Self> {
+        match bit {
+            KICK => Some(Self::Kick),
+            CALL => Some(Self::Call),
+            PAUSE => Some(Self::Pause),
+            STOP => Some(Self::Stop),
+            _ => R::from_bit(bit).map(Self::User),
+        }
+    }
+
+    fn flags(self) -> Flags {
+        match self {
+            Self::User(request) => request.flags(),
+            // A sleeping vCPU is in no entry, so there is nothing to end.
+            Self::Kick => Flags::NO_ACTION | Flags::NO_WAKEUP,
+            Self::Call | Self::Pause | Self::Stop => Flags::NONE,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::User(request) => request.name(),
+            Self::Kick => "Kick",
+            Self::Call => "Call",
+            Self::Pause => "Pause",
+            Self::Stop => "Stop",
+        }
+    }
+}
