@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! What can be asked of a vCPU: a type whose values are bits.
+
+use crate::Flags;
+
+/// A type of requests: each value is one bit of a vCPU's word.
+///
+/// Declare it with [`requests!`](crate::requests). Writing it by hand is for code that adds
+/// requests of its own to those of its user; then:
+/// - [`bit`](Self::bit) gives each value another bit, all of them below 32 and in
+///   [`MASK`](Self::MASK), and [`from_bit`](Self::from_bit) is its inverse on all of `MASK`;
+/// - [`NO_WAKEUP_MASK`](Self::NO_WAKEUP_MASK) says the same as [`flags`](Self::flags).
+///
+/// Debug builds check this where requests are made; in release builds a request whose bit is not in
+/// `MASK` sets no bit.
+pub trait Request: Copy + 'static {
+    /// The bits of all requests.
+    const MASK: u32;
+
+    /// The bits of those with [`Flags::NO_WAKEUP`].
+    const NO_WAKEUP_MASK: u32;
+
+    /// Which bit this request is, 0 to 31. Lower bits come first where requests are listed.
+    fn bit(self) -> u32;
+
+    /// The request that has this bit.
+    fn from_bit(bit: u32) -> Option<Self>;
+
+    /// What it means for the vCPU and the maker.
+    fn flags(self) -> Flags;
+
+    /// Its name, for people to read.
+    fn name(self) -> &'static str;
+}
+
+/// The request as a mask: one bit, or none if [`Request::bit`] is not in [`Request::MASK`].
+#[inline]
+pub(crate) fn mask_of<R: Request>(request: R) -> u32 {
+    let mask = 1u32.checked_shl(request.bit()).unwrap_or(0) & R::MASK;
+    debug_assert!(
+        mask != 0,
+        "{}: bit {} is not in MASK",
+        request.name(),
+        request.bit()
+    );
+    debug_assert!(
+        request.flags().contains(Flags::NO_WAKEUP) == (mask & R::NO_WAKEUP_MASK != 0),
+        "{}: flags and NO_WAKEUP_MASK differ",
+        request.name()
+    );
+    mask
+}
