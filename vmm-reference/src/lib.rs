@@ -1,1 +1,6 @@
-//! x
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! A reference VMM that boots Linux, wired from rust-vmm crates.
+
+pub mod cli;
+pub mod config;
