@@ -92,6 +92,11 @@ impl<V> Control<V> {
 
     // ---- those who direct ----
 
+    /// Fails if the thread has ended.
+    pub(crate) fn check_living(&self) -> Result<(), Error> {
+        self.living().map(drop)
+    }
+
     /// Asks for a pause. The thread has to be told by a request.
     ///
     /// What comes back is how many pauses there were, for [`Self::wait_paused`].
@@ -166,11 +171,6 @@ impl<V> Control<V> {
     /// The thread begins; a pause that was asked for before holds at once.
     pub(crate) fn begin(&self) {
         self.set_phase(Phase::Running);
-    }
-
-    /// What is asked of the thread now.
-    pub(crate) fn asked(&self) -> Asked {
-        lock(&self.state).asked
     }
 
     /// The next closure, if there is one.

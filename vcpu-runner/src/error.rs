@@ -24,7 +24,9 @@ pub enum Error {
     #[error("the pause was taken back by a resume before the vCPU's thread came to it")]
     PauseTakenBack,
     /// The kick signal could not be sent to the vCPU's thread (`pthread_kill`).
-    #[error("cannot send signal {signal} to the vCPU's thread: {source}; does a seccomp filter forbid tgkill?")]
+    #[error(
+        "cannot send signal {signal} to the vCPU's thread: {source}; does a seccomp filter forbid tgkill?"
+    )]
     SendSignal {
         /// The signal's number.
         signal: i32,
@@ -70,8 +72,18 @@ pub enum Error {
         /// How many exits were handled.
         exits: u32,
     },
+    /// An operation on many vCPUs failed on this one, and was carried out on the others.
+    #[error("vCPU {index} of those given: {source}")]
+    OneOfMany {
+        /// Its index in the slice.
+        index: usize,
+        /// What failed.
+        source: Box<Error>,
+    },
     /// Another thread than the vCPU's own has entered it.
-    #[error("the vCPU is in mode {mode:?} though its thread is outside: is a second loop running it?")]
+    #[error(
+        "the vCPU is in mode {mode:?} though its thread is outside: is a second loop running it?"
+    )]
     TwoLoops {
         /// The mode that the loop found.
         mode: vcpu_requests::Mode,
@@ -105,7 +117,9 @@ pub enum UnusableSignal {
     Invalid,
     /// Real-time signals queue, so that sending one fails (EAGAIN) when the user's queue is full:
     /// a kick would be lost. A standard signal cannot fail.
-    #[error("real-time signals can fail with EAGAIN when the user's queue is full; take a standard one")]
+    #[error(
+        "real-time signals can fail with EAGAIN when the user's queue is full; take a standard one"
+    )]
     RealTime,
     /// SIGKILL and SIGSTOP have no handlers, SIGSEGV and its like are the CPU's own.
     #[error("it cannot be handled, or it reports a fault of the program itself")]
@@ -130,6 +144,12 @@ pub enum RunAreaDefect {
         /// Their length in bytes.
         len: u64,
     },
+    /// An access has a size that no instruction has.
+    #[error("no access has {0} bytes")]
+    AccessSize(u32),
+    /// An exit has more words of data than its structure has room for.
+    #[error("{0} words of data are more than the exit has room for")]
+    Words(u32),
     /// An I/O exit is neither a read nor a write.
     #[error("I/O direction {0} is neither in nor out")]
     Direction(u8),

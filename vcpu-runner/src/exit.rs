@@ -87,8 +87,8 @@ pub enum Exit<'a> {
         number: u64,
         /// Its arguments.
         args: [u64; 6],
-        /// Where its result goes.
-        result: &'a mut u64,
+        /// Where its result goes, little-endian.
+        result: &'a mut [u8; 8],
     },
     /// KVM_EXIT_X86_RDMSR, with KVM_CAP_X86_USER_SPACE_MSR.
     ReadMsr {
@@ -96,8 +96,8 @@ pub enum Exit<'a> {
         index: u32,
         /// KVM_MSR_EXIT_REASON_*.
         reason: u32,
-        /// Where its value goes.
-        value: &'a mut u64,
+        /// Where its value goes, little-endian.
+        value: &'a mut [u8; 8],
         /// Set to 1 to give the guest #GP.
         error: &'a mut u8,
     },

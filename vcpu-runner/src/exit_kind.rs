@@ -50,7 +50,8 @@ exit_kinds!(
     Other,
 );
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -150,7 +150,8 @@ impl LiveThread for SignalledThread {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -4,11 +4,7 @@
 //! being checked (`--cfg loom`).
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic;
-#[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(loom))]
-pub(crate) use std::sync::atomic;
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::Exit;
+use crate::{Exit, RunAreaDefect};
 
 /// A virtual CPU that the loop can enter. [`KvmVcpu`](crate::kvm::KvmVcpu) is the real one.
 pub trait Vcpu {
@@ -38,6 +38,16 @@ pub trait SkipFlag: Send + Sync + 'static {
     fn clear(&self);
 }
 
+impl<S: SkipFlag> SkipFlag for Arc<S> {
+    fn set(&self) {
+        (**self).set();
+    }
+
+    fn clear(&self) {
+        (**self).clear();
+    }
+}
+
 /// Why [`Vcpu::run`] came back without an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunError {
@@ -47,6 +57,14 @@ pub enum RunError {
     Again,
     /// Any other error number: the vCPU cannot be run any more.
     Failed(i32),
+    /// There was an exit, but what it says makes no sense.
+    Defect(RunAreaDefect),
+}
+
+impl From<RunAreaDefect> for RunError {
+    fn from(defect: RunAreaDefect) -> Self {
+        Self::Defect(defect)
+    }
 }
 
 impl RunError {

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! What other threads do with a vCPU.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+
+use vcpu_requests::Request;
+
+use crate::loop_request::LoopRequest;
+use crate::shared::Shared;
+use crate::{Deadline, Ending, Error, Phase, Statistics, Vcpu};
+
+/// A handle on a vCPU: it can be cloned, sent and shared, and may outlive the vCPU's thread, which
+/// it then cannot signal any more.
+///
+/// Everything that waits takes a [`Deadline`]; when it passes, what was asked stays asked.
+pub struct VcpuHandle<V: Vcpu, R>(Arc<Shared<V, R>>);
+
+impl<V: Vcpu, R> Clone for VcpuHandle<V, R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V: Vcpu, R: Request> VcpuHandle<V, R> {
+    pub(crate) fn new(shared: Arc<Shared<V, R>>) -> Self {
+        Self(shared)
+    }
+
+    /// Makes a request. It is handled before the vCPU next enters the guest; if it is in the guest,
+    /// it is kicked out, once for all requests that come until then. A halted vCPU wakes up, unless
+    /// the request is NO_WAKEUP.
+    ///
+    /// A WAIT request returns when the vCPU is not in the guest mode any more in which the request
+    /// found it. It has not been handled by then.
+    ///
+    /// A request that races with the thread's end may never be handled.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] if the thread has ended; [`Error::SendSignal`]; for a WAIT request
+    /// [`Error::OwnThread`] where the handler makes it while in guest mode, which it never is.
+    pub fn request(&self, request: R) -> Result<(), Error> {
+        self.request_until(request, Deadline::NEVER)
+    }
+
+    /// [`Self::request`], with a deadline for the wait of a WAIT request.
+    ///
+    /// # Errors
+    /// As [`Self::request`]; [`Error::DeadlinePassed`].
+    pub fn request_until(&self, request: R, deadline: Deadline) -> Result<(), Error> {
+        match self.begin_request(request)? {
+            Some(ticket) => self.wait_left(ticket, deadline),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn begin_request(&self, request: R) -> Result<Option<vcpu_requests::Ticket>, Error> {
+        self.0.control.check_living()?;
+        self.0.gate.make(LoopRequest::User(request))
+    }
+
+    pub(crate) fn wait_left(
+        &self,
+        ticket: vcpu_requests::Ticket,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        self.0.not_own_thread()?;
+        self.0.gate.wait(ticket, deadline)
+    }
+
+    /// Ends the entry that is under way, if one is, and asks for nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Ended`], [`Error::SendSignal`].
+    pub fn kick(&self) -> Result<(), Error> {
+        self.0.control.check_living()?;
+        self.0.gate.make(LoopRequest::Kick).map(drop)
+    }
+
+    /// Pauses the vCPU and waits until it is: its I/O is finished, its registers are those that the
+    /// guest sees, and its thread does nothing but run [`Self::call`]s.
+    ///
+    /// Pausing a vCPU that is paused is no error, and one [`Self::resume`] is enough after several
+    /// pauses. A vCPU that was not started yet pauses when it is, before it enters the guest.
+    ///
+    /// # Errors
+    /// [`Error::Ended`], also if it ends instead of pausing; [`Error::PauseTakenBack`];
+    /// [`Error::DeadlinePassed`]; [`Error::OwnThread`]; [`Error::SendSignal`].
+    pub fn pause(&self, deadline: Deadline) -> Result<(), Error> {
+        self.0.not_own_thread()?;
+        let asked = self.begin_pause()?;
+        self.wait_paused(asked, deadline)
+    }
+
+    /// Asks for a pause and does not wait. What comes back is for [`Self::wait_paused`].
+    ///
+    /// # Errors
+    /// [`Error::Ended`], [`Error::SendSignal`].
+    pub fn begin_pause(&self) -> Result<PauseAsked, Error> {
+        let pauses = self.0.control.ask_pause()?;
+        self.0.gate.make(LoopRequest::Pause)?;
+        Ok(PauseAsked(pauses))
+    }
+
+    /// Waits for the pause that [`Self::begin_pause`] has asked for.
+    ///
+    /// # Errors
+    /// As [`Self::pause`].
+    pub fn wait_paused(&self, asked: PauseAsked, deadline: Deadline) -> Result<(), Error> {
+        self.0.not_own_thread()?;
+        self.0.control.wait_paused(asked.0, deadline)
+    }
+
+    /// Lets the vCPU run again. No error if it runs.
+    ///
+    /// # Errors
+    /// [`Error::Ended`].
+    pub fn resume(&self) -> Result<(), Error> {
+        self.0.control.resume()
+    }
+
+    /// Asks the thread to end, and does not wait: [`Self::wait`] does. No error if it has ended. A
+    /// runner that was not started yet ends when it is, before it enters the guest.
+    ///
+    /// # Errors
+    /// [`Error::SendSignal`].
+    pub fn stop(&self) -> Result<(), Error> {
+        self.0.control.ask_stop();
+        self.0.gate.make(LoopRequest::Stop).map(drop)
+    }
+
+    /// Waits until the thread has ended.
+    ///
+    /// # Errors
+    /// [`Error::DeadlinePassed`], [`Error::OwnThread`].
+    pub fn wait(&self, deadline: Deadline) -> Result<Ending, Error> {
+        self.0.not_own_thread()?;
+        self.0.control.wait_ended(deadline)
+    }
+
+    /// Where the thread stands.
+    pub fn phase(&self) -> Phase {
+        self.0.control.phase()
+    }
+
+    /// What the vCPU's thread and its makers have counted so far.
+    pub fn statistics(&self) -> Statistics {
+        self.0.gate.counters().snapshot()
+    }
+}
+
+impl<V: Vcpu + 'static, R: Request> VcpuHandle<V, R> {
+    /// Runs `closure` on the vCPU's thread, outside guest mode and with I/O finished, and waits for
+    /// what it returns. The vCPU may be running or paused; it stays what it is.
+    ///
+    /// # Errors
+    /// [`Error::Ended`], also if `closure` panics, which ends the thread; [`Error::DeadlinePassed`]:
+    /// then the closure runs later, for nobody; [`Error::OwnThread`]; [`Error::SendSignal`].
+    pub fn call<T: Send + 'static>(
+        &self,
+        deadline: Deadline,
+        closure: impl FnOnce(&mut V) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        self.0.not_own_thread()?;
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.0.control.queue(Box::new(move |vcpu| {
+            // Nobody receives any more if the deadline has passed.
+            let _ = sender.send(closure(vcpu));
+        }))?;
+        self.0.gate.make(LoopRequest::Call)?;
+        let answer = match deadline.remaining() {
+            None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(left) => receiver.recv_timeout(left),
+        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(RecvTimeoutError::Timeout) => Err(Error::DeadlinePassed),
+            // Dropped before it returned: it panicked, or the thread has ended without it.
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::Ended(self.0.control.wait_ended(deadline)?))
+            }
+        }
+    }
+}
+
+impl<V: Vcpu, R: Request> fmt::Debug for VcpuHandle<V, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VcpuHandle")
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
+    }
+}
+
+/// That a pause was asked for, see [`VcpuHandle::begin_pause`].
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the vCPU may still run until `wait_paused` returns"]
+pub struct PauseAsked(u64);

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! The loop: clear the skip flag, handle requests to a fixed point, enter, leave, dispatch the exit.
+
+use crate::control::{Control, Paused};
+use crate::gate::{Gate, Interrupt};
+use crate::loop_request::LoopRequest;
+use crate::{Error, Exit, Flow, Handler, Outcome, RunError, SkipFlag, Vcpu};
+
+use vcpu_requests::NotEntered;
+
+/// Exits that finishing the I/O of one exit may bring. KVM splits an access at page borders and into
+/// eight bytes a piece; the longest instruction operand (a 512-byte FXSAVE area) makes 65.
+const MOST_COMPLETIONS: u32 = 1024;
+
+/// Whether the I/O of the last exit is finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Io {
+    /// The registers are those that the guest sees.
+    Finished,
+    /// There was an exit since; KVM may still have to put data into registers or memory.
+    MayPend,
+}
+
+/// What the guest does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    Runnable,
+    Halted,
+}
+
+/// Why the loop goes no further.
+enum Leave<E> {
+    Stopped,
+    Handler(E),
+    Error(Error),
+}
+
+impl<E> From<Error> for Leave<E> {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl<E> From<Leave<E>> for Outcome<E> {
+    fn from(leave: Leave<E>) -> Self {
+        match leave {
+            Leave::Stopped => Self::Stopped,
+            Leave::Handler(error) => Self::Handler(error),
+            Leave::Error(error) => Self::Error(error),
+        }
+    }
+}
+
+pub(crate) struct RunLoop<'a, V: Vcpu, H: Handler<V>, S, T> {
+    pub(crate) vcpu: &'a mut V,
+    pub(crate) handler: &'a mut H,
+    pub(crate) gate: &'a Gate<H::Request, S, T>,
+    pub(crate) control: &'a Control<V>,
+    io: Io,
+    activity: Activity,
+}
+
+impl<'a, V, H, S, T> RunLoop<'a, V, H, S, T>
+where
+    V: Vcpu,
+    H: Handler<V>,
+    S: SkipFlag,
+    T: Interrupt,
+{
+    pub(crate) fn new(
+        vcpu: &'a mut V,
+        handler: &'a mut H,
+        gate: &'a Gate<H::Request, S, T>,
+        control: &'a Control<V>,
+    ) -> Self {
+        Self {
+            vcpu,
+            handler,
+            gate,
+            control,
+            // A vCPU whose state was just restored may have I/O to finish.
+            io: Io::MayPend,
+            activity: Activity::Runnable,
+        }
+    }
+
+    /// Runs the vCPU until there is a reason not to.
+    pub(crate) fn run(mut self) -> Outcome<H::Error> {
+        loop {
+            if let Err(leave) = self.pass() {
+                return leave.into();
+            }
+        }
+    }
+
+    /// One time around.
+    fn pass(&mut self) -> Result<(), Leave<H::Error>> {
+        self.gate.open();
+        self.handle_requests()?;
+        match self.activity {
+            Activity::Halted => {
+                self.gate.sleep();
+                Ok(())
+            }
+            Activity::Runnable => self.enter(),
+        }
+    }
+
+    fn enter(&mut self) -> Result<(), Leave<H::Error>> {
+        let vcpu = &mut *self.vcpu;
+        let (ran, left) = match self.gate.pass(move || vcpu.run()) {
+            Ok(came_back) => came_back,
+            // Made since they were taken: around again.
+            Err(NotEntered::Pending(_)) => return Ok(()),
+            Err(NotEntered::Busy(mode)) => return Err(Error::TwoLoops { mode }.into()),
+        };
+        match ran {
+            Ok(exit) => {
+                self.io = Io::MayPend;
+                let flow = dispatch(self.gate, self.handler, exit)?;
+                self.follow(flow)
+            }
+            Err(RunError::Interrupted) => {
+                self.io = Io::Finished;
+                self.gate.counters().interrupted.count();
+                if !left.kicked {
+                    self.gate.counters().stray.count();
+                }
+                Ok(())
+            }
+            Err(RunError::Again) => Ok(()),
+            Err(RunError::Failed(errno)) => Err(Error::run(errno).into()),
+            Err(RunError::Defect(defect)) => Err(Error::RunArea(defect).into()),
+        }
+    }
+
+    /// Takes and handles requests until none is left, also those that handling them makes.
+    fn handle_requests(&mut self) -> Result<(), Leave<H::Error>> {
+        loop {
+            let requests = self.gate.requests().take();
+            if requests.is_empty() {
+                return Ok(());
+            }
+            for request in requests.iter() {
+                match request {
+                    LoopRequest::User(request) => {
+                        if self.handler.needs_registers(request) {
+                            self.finish_io()?;
+                        }
+                        let flow = self
+                            .handler
+                            .request(request, self.vcpu)
+                            .map_err(Leave::Handler)?;
+                        self.follow(flow)?;
+                    }
+                    LoopRequest::Kick => {}
+                    LoopRequest::Call => {
+                        self.finish_io()?;
+                        while let Some(call) = self.control.next_call() {
+                            call(self.vcpu);
+                        }
+                    }
+                    LoopRequest::Pause => self.pause()?,
+                    LoopRequest::Stop => return Err(Leave::Stopped),
+                }
+            }
+        }
+    }
+
+    /// Stays here for as long as a pause is asked for.
+    fn pause(&mut self) -> Result<(), Leave<H::Error>> {
+        self.finish_io()?;
+        loop {
+            match self.control.pause() {
+                Paused::Call(call) => call(self.vcpu),
+                Paused::Resume => return Ok(()),
+                Paused::Stop => return Err(Leave::Stopped),
+            }
+        }
+    }
+
+    /// Finishes pending I/O without entering the guest, so that the registers are those that the
+    /// guest sees. That may bring further exits, which are dispatched like any others.
+    fn finish_io(&mut self) -> Result<(), Leave<H::Error>> {
+        if self.io == Io::Finished {
+            return Ok(());
+        }
+        self.gate.shut();
+        let mut exits = 0;
+        while exits <= MOST_COMPLETIONS {
+            match self.vcpu.run() {
+                Ok(exit) => {
+                    exits += 1;
+                    let flow = dispatch(self.gate, self.handler, exit)?;
+                    self.follow(flow)?;
+                }
+                Err(RunError::Interrupted) => {
+                    self.io = Io::Finished;
+                    // Still outside guest mode, so this is step 1 once more.
+                    self.gate.open();
+                    return Ok(());
+                }
+                // Waiting for another vCPU to start this one: there is no I/O.
+                Err(RunError::Again) => {}
+                Err(RunError::Failed(errno)) => return Err(Error::run(errno).into()),
+                Err(RunError::Defect(defect)) => return Err(Error::RunArea(defect).into()),
+            }
+        }
+        Err(Error::IoWithoutEnd { exits }.into())
+    }
+
+    fn follow(&mut self, flow: Flow) -> Result<(), Leave<H::Error>> {
+        match flow {
+            Flow::Continue => {}
+            Flow::Halt => self.activity = Activity::Halted,
+            Flow::Runnable => self.activity = Activity::Runnable,
+            Flow::Stop => return Err(Leave::Stopped),
+            Flow::Inspect => {
+                let flow = self.handler.inspect(self.vcpu).map_err(Leave::Handler)?;
+                // To look twice at the same state brings nothing new.
+                if flow != Flow::Inspect {
+                    self.follow(flow)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts `exit` and gives it to the handler.
+fn dispatch<V, H, S, T>(
+    gate: &Gate<H::Request, S, T>,
+    handler: &mut H,
+    exit: Exit<'_>,
+) -> Result<Flow, Leave<H::Error>>
+where
+    V: Vcpu,
+    H: Handler<V>,
+    S: SkipFlag,
+    T: Interrupt,
+{
+    gate.counters().count_exit(exit.kind());
+    handler.exit(exit).map_err(Leave::Handler)
+}
