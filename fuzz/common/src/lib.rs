@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! What the fuzz targets do with their input, as ordinary functions.
+//!
+//! The targets in `fuzz_targets/` only call these. So `tests/corpus.rs` replays every corpus with a
+//! plain `cargo test`, on stable and without a fuzzer.
+
+pub mod requests;
+
+/// A fuzz target: its name, also that of its corpus, and what it does with an input. It panics
+/// where the input shows a fault.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[("requests", requests::run)];
