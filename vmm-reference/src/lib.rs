@@ -5,4 +5,6 @@
 pub mod cli;
 pub mod config;
 pub mod devices;
+pub mod host;
+pub mod kvm_device;
 pub mod terminal;

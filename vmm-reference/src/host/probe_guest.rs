@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! A guest of a few instructions in 64-bit mode, ring 0: where a kernel runs.
+
+use kvm_bindings::{
+    KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_userspace_memory_region,
+};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use thiserror::Error;
+use vm_memory::{
+    Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
+use vmm_sys_util::errno;
+
+/// What kept a probe from being made. It says nothing of what was to be probed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// An ioctl failed.
+    #[error("{ioctl}: {source}")]
+    Ioctl {
+        /// Its name.
+        ioctl: &'static str,
+        /// Its error.
+        source: errno::Error,
+    },
+    /// There is no memory for the guest.
+    #[error("no memory for a guest: {0}")]
+    Memory(String),
+    /// The guest came to another end than its instructions say.
+    #[error("the probe's guest came back with {0} instead")]
+    UnexpectedExit(String),
+}
+
+/// How a probe's guest came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProbeExit {
+    /// It executed HLT.
+    Hlt,
+    /// KVM_EXIT_DEBUG.
+    Debug,
+    /// KVM_EXIT_INTERNAL_ERROR: KVM's emulator lacks the instruction.
+    InternalError,
+    /// Triple fault: an exception, as there are no handlers but the one for #BP.
+    Shutdown,
+    /// KVM_RUN returned EINTR.
+    Interrupted,
+}
+
+/// The layout of the guest's 2 MiB, which its page tables map to themselves.
+mod layout {
+    pub const SIZE: usize = 2 << 20;
+    pub const PML4: u64 = 0x1000;
+    pub const PDPT: u64 = 0x2000;
+    pub const PD: u64 = 0x3000;
+    pub const IDT: u64 = 0x4000;
+    pub const GDT: u64 = 0x5000;
+    /// A HLT: the handler of #BP.
+    pub const HANDLER: u64 = 0x6000;
+    /// 16-byte aligned, for instructions with a memory operand.
+    pub const DATA: u64 = 0x7000;
+    pub const STACK: u64 = 0x8000;
+    pub const CODE: u64 = 0x9000;
+}
+
+/// Above the guest's memory, where KVM on older Intel processors needs three pages.
+const TSS_ADDRESS: usize = 0xfffb_d000;
+
+/// Page table entry: present, writable, and at the PD's level a 2 MiB page.
+const PRESENT_WRITABLE: u64 = 0b11;
+const LARGE: u64 = 1 << 7;
+
+const CR0_PE: u64 = 1 << 0;
+const CR0_MP: u64 = 1 << 1;
+const CR0_ET: u64 = 1 << 4;
+const CR0_NE: u64 = 1 << 5;
+const CR0_PG: u64 = 1 << 31;
+const CR4_PAE: u64 = 1 << 5;
+const CR4_OSFXSR: u64 = 1 << 9;
+const CR4_OSXMMEXCPT: u64 = 1 << 10;
+const EFER_LME: u64 = 1 << 8;
+const EFER_LMA: u64 = 1 << 10;
+/// The flat code and data segments' descriptors, at selectors 8 and 16.
+const CODE_DESCRIPTOR: u64 = 0x00af_9b00_0000_ffff;
+const DATA_DESCRIPTOR: u64 = 0x00cf_9300_0000_ffff;
+const BREAKPOINT_VECTOR: u64 = 3;
+const HLT: u8 = 0xf4;
+
+/// A VM with one vCPU that is about to execute some code. RDI points at 16 aligned bytes.
+pub(super) struct ProbeGuest {
+    // In this order: the vCPU and the VM go before the memory that they use.
+    vcpu: VcpuFd,
+    _vm: VmFd,
+    _memory: GuestMemoryMmap,
+}
+
+fn ioctl(ioctl: &'static str) -> impl FnOnce(errno::Error) -> ProbeError {
+    move |source| ProbeError::Ioctl { ioctl, source }
+}
+
+fn memory(error: impl std::fmt::Display) -> ProbeError {
+    ProbeError::Memory(error.to_string())
+}
+
+impl ProbeGuest {
+    /// A guest that will execute `code`.
+    pub(super) fn new(kvm: &Kvm, code: &[u8]) -> Result<Self, ProbeError> {
+        let memory = guest_memory(code)?;
+        let vm = kvm.create_vm().map_err(ioctl("KVM_CREATE_VM"))?;
+        vm.set_tss_address(TSS_ADDRESS)
+            .map_err(ioctl("KVM_SET_TSS_ADDR"))?;
+        for (region, slot) in memory.iter().zip(0..) {
+            let region = kvm_userspace_memory_region {
+                slot,
+                guest_phys_addr: region.start_addr().raw_value(),
+                memory_size: region.len(),
+                userspace_addr: region.as_ptr() as u64,
+                flags: 0,
+            };
+            // SAFETY: the region is mapped, has this size and stays mapped for as long as the VM
+            // is there: the struct drops the VM first.
+            unsafe { vm.set_user_memory_region(region) }
+                .map_err(ioctl("KVM_SET_USER_MEMORY_REGION"))?;
+        }
+        let vcpu = vm.create_vcpu(0).map_err(ioctl("KVM_CREATE_VCPU"))?;
+        let cpuid = kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(ioctl("KVM_GET_SUPPORTED_CPUID"))?;
+        vcpu.set_cpuid2(&cpuid).map_err(ioctl("KVM_SET_CPUID2"))?;
+        let mut sregs = vcpu.get_sregs().map_err(ioctl("KVM_GET_SREGS"))?;
+        long_mode(&mut sregs);
+        vcpu.set_sregs(&sregs).map_err(ioctl("KVM_SET_SREGS"))?;
+        let regs = kvm_regs {
+            rip: layout::CODE,
+            rsp: layout::STACK,
+            rdi: layout::DATA,
+            rflags: 1 << 1,
+            ..Default::default()
+        };
+        vcpu.set_regs(&regs).map_err(ioctl("KVM_SET_REGS"))?;
+        Ok(Self {
+            vcpu,
+            _vm: vm,
+            _memory: memory,
+        })
+    }
+
+    /// The vCPU.
+    pub(super) fn vcpu(&mut self) -> &mut VcpuFd {
+        &mut self.vcpu
+    }
+
+    /// How many bytes of the code are behind the guest.
+    pub(super) fn progress(&self) -> Result<u64, ProbeError> {
+        let regs = self.vcpu.get_regs().map_err(ioctl("KVM_GET_REGS"))?;
+        Ok(regs.rip.wrapping_sub(layout::CODE))
+    }
+
+    /// Puts the guest back to the code's start, with this value in RCX.
+    pub(super) fn restart(&self, rcx: u64) -> Result<(), ProbeError> {
+        let mut regs = self.vcpu.get_regs().map_err(ioctl("KVM_GET_REGS"))?;
+        regs.rcx = rcx;
+        regs.rip = layout::CODE;
+        self.vcpu.set_regs(&regs).map_err(ioctl("KVM_SET_REGS"))
+    }
+
+    /// Enters the guest once. An exit that no probe has is an error.
+    pub(super) fn run(&mut self) -> Result<ProbeExit, ProbeError> {
+        match self.vcpu.run() {
+            Ok(VcpuExit::Hlt) => Ok(ProbeExit::Hlt),
+            Ok(VcpuExit::Debug(_)) => Ok(ProbeExit::Debug),
+            Ok(VcpuExit::InternalError) => Ok(ProbeExit::InternalError),
+            Ok(VcpuExit::Shutdown) => Ok(ProbeExit::Shutdown),
+            Ok(other) => Err(ProbeError::UnexpectedExit(format!("{other:?}"))),
+            Err(error) if error.errno() == libc::EINTR => Ok(ProbeExit::Interrupted),
+            Err(source) => Err(ioctl("KVM_RUN")(source)),
+        }
+    }
+
+    /// Enters the guest, again after each signal (a stop of the whole process, for example).
+    pub(super) fn run_on(&mut self) -> Result<ProbeExit, ProbeError> {
+        loop {
+            match self.run()? {
+                ProbeExit::Interrupted => {}
+                exit => return Ok(exit),
+            }
+        }
+    }
+}
+
+fn guest_memory(code: &[u8]) -> Result<GuestMemoryMmap, ProbeError> {
+    let guest = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), layout::SIZE)]).map_err(memory)?;
+    let quadwords = [
+        (layout::PML4, layout::PDPT | PRESENT_WRITABLE),
+        (layout::PDPT, layout::PD | PRESENT_WRITABLE),
+        (layout::PD, LARGE | PRESENT_WRITABLE),
+        (layout::GDT + 8, CODE_DESCRIPTOR),
+        (layout::GDT + 16, DATA_DESCRIPTOR),
+        // An interrupt gate to HANDLER, which is below 64 KiB: offset, selector 8, type.
+        (
+            layout::IDT + 16 * BREAKPOINT_VECTOR,
+            layout::HANDLER | 8 << 16 | 0x8e00 << 32,
+        ),
+    ];
+    for (address, value) in quadwords {
+        guest
+            .write_obj(value.to_le(), GuestAddress(address))
+            .map_err(memory)?;
+    }
+    guest
+        .write_obj(HLT, GuestAddress(layout::HANDLER))
+        .map_err(memory)?;
+    guest
+        .write_slice(code, GuestAddress(layout::CODE))
+        .map_err(memory)?;
+    Ok(guest)
+}
+
+fn long_mode(sregs: &mut kvm_sregs) {
+    let segment = |selector: u16, type_, l| kvm_segment {
+        base: 0,
+        limit: u32::MAX,
+        selector,
+        type_,
+        present: 1,
+        dpl: 0,
+        db: u8::from(l == 0),
+        s: 1,
+        l,
+        g: 1,
+        ..Default::default()
+    };
+    let data = segment(16, 3, 0);
+    sregs.cs = segment(8, 11, 1);
+    (sregs.ds, sregs.es, sregs.ss) = (data, data, data);
+    (sregs.fs, sregs.gs) = (data, data);
+    sregs.gdt.base = layout::GDT;
+    sregs.gdt.limit = 3 * 8 - 1;
+    sregs.idt.base = layout::IDT;
+    sregs.idt.limit = 256 * 16 - 1;
+    sregs.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_PG;
+    sregs.cr3 = layout::PML4;
+    sregs.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    sregs.efer = EFER_LME | EFER_LMA;
+}

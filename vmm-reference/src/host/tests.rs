@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! The report, from made-up findings and from this host's KVM.
+
+use std::path::Path;
+
+use super::*;
+use crate::kvm_device::KVM_PATH;
+
+/// A host on which everything works.
+fn good() -> HostReport {
+    let speed = Speed {
+        guest_ns: 0.4,
+        host_ns: 0.4,
+    };
+    HostReport {
+        api_version: 12,
+        max_vcpus: 64,
+        recommended_vcpus: 4,
+        capabilities: CAPABILITIES.iter().map(|c| (c.name, 1)).collect(),
+        nested_state: Some(8320),
+        speed: Ok(speed),
+        instructions: INSTRUCTIONS
+            .iter()
+            .map(|i| (i.name, Ok(Ran::Yes)))
+            .collect(),
+        single_step: Ok(Works::Yes),
+        immediate_exit: Ok(Works::Yes),
+    }
+}
+
+#[test]
+fn linux_boots_where_kernel_code_is_fast_and_complete() {
+    let verdict = good().verdict();
+    assert!(verdict.linux_can_boot, "{verdict:?}");
+    // A processor that is itself emulated.
+    let mut report = good();
+    report.speed = Ok(Speed {
+        guest_ns: 30.0,
+        host_ns: 20.0,
+    });
+    assert!(report.verdict().linux_can_boot);
+}
+
+#[test]
+fn linux_does_not_boot_where_kvm_emulates_it() {
+    let mut report = good();
+    report.speed = Ok(Speed {
+        guest_ns: 500.0,
+        host_ns: 0.4,
+    });
+    report.instructions[0].1 = Ok(Ran::InternalError);
+    let verdict = report.verdict();
+    assert!(!verdict.linux_can_boot);
+    assert!(verdict.reason.contains("500 ns"), "{verdict:?}");
+    assert!(verdict.reason.contains("POPCNT"), "{verdict:?}");
+    assert!(verdict.sentence().contains("--accel lab-svm"));
+}
+
+#[test]
+fn linux_does_not_boot_without_a_required_capability_or_instruction() {
+    let mut report = good();
+    for (name, value) in &mut report.capabilities {
+        if *name == "irqfd" || *name == "ioeventfd" {
+            *value = 0;
+        }
+    }
+    assert_eq!(report.verdict().reason, "KVM lacks irqfd");
+    let mut report = good();
+    report.instructions[1].1 = Ok(Ran::Exception);
+    assert!(report.verdict().reason.contains("CMPXCHG16B"));
+    let mut report = good();
+    report.speed = Err(ProbeError::UnexpectedExit("Shutdown".to_owned()));
+    assert!(!report.verdict().linux_can_boot);
+}
+
+#[test]
+fn the_text_has_a_line_for_each_finding_and_one_closing_sentence() {
+    let text = good().to_string();
+    let lines: Vec<_> = text.lines().collect();
+    let (last, findings) = lines.split_last().unwrap();
+    assert!(last.starts_with("Linux can boot here: "), "{last}");
+    for line in findings {
+        let how = line.split_whitespace().next().unwrap();
+        assert!(["asked", "measured"].contains(&how), "{line}");
+    }
+}
+
+#[test]
+fn the_json_has_what_programs_look_for() {
+    let json = good().to_json();
+    assert_eq!(json["linux_can_boot"], true);
+    assert_eq!(json["ns_per_ring0_instruction"], 0.4);
+    assert_eq!(json["capabilities"]["irqchip"], 1);
+    assert_eq!(json["nested_state"], 8320);
+    let mut report = good();
+    report.nested_state = None;
+    report.single_step = Err(ProbeError::UnexpectedExit("Intr".to_owned()));
+    assert!(report.to_json()["nested_state"].is_null());
+    assert!(report.to_json()["single_step"].is_null());
+}
+
+#[test]
+fn this_host_is_measured() {
+    let report = match HostReport::gather(Path::new(KVM_PATH)) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("SKIPPED: this_host_is_measured: {error}");
+            return;
+        }
+    };
+    println!("{report}\n{}", report.to_json());
+    let speed = report.speed.as_ref().unwrap();
+    assert!(speed.guest_ns > 0.0 && speed.host_ns > 0.0, "{speed:?}");
+    // Part of KVM's API everywhere.
+    assert_eq!(report.immediate_exit.as_ref().unwrap(), &Works::Yes);
+    for (name, ran) in &report.instructions {
+        assert!(ran.is_ok(), "{name}: {ran:?}");
+    }
+    assert!(report.single_step.is_ok(), "{:?}", report.single_step);
+}
