@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! Why a kernel image is refused. A message begins where "the kernel …" left off.
+
+use std::ops::Range;
+
+use thiserror::Error;
+
+use super::Compression;
+use crate::image_file::FileError;
+
+/// A kernel image that can't be booted.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The file itself is the problem.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Nothing that this VMM boots.
+    #[error("is not a kernel: neither an ELF vmlinux nor a bzImage vmlinuz")]
+    NotAKernel,
+    /// A compressed file that is not a bzImage.
+    #[error("is a {0} file, not a kernel; unpack it, or use the vmlinuz itself")]
+    Packed(Compression),
+    /// A kernel for another machine.
+    #[error("is for {0}; an x86-64 kernel is needed")]
+    WrongArchitecture(String),
+    /// The end is missing.
+    #[error("is truncated: it has {len} bytes and its {what} ends at byte {needed}; copy it again")]
+    Truncated {
+        /// What is cut off.
+        what: &'static str,
+        /// The file's length.
+        len: u64,
+        /// The length that is needed.
+        needed: u64,
+    },
+    /// A header contradicts itself.
+    #[error("is damaged: {0}")]
+    Damaged(&'static str),
+    /// Two segments want the same memory.
+    #[error("is damaged: segments {first:#x?} and {second:#x?} overlap")]
+    Overlap {
+        /// One.
+        first: Range<u64>,
+        /// The other.
+        second: Range<u64>,
+    },
+    /// The kernel's first instruction is nowhere.
+    #[error("is damaged: its entry point {entry:#x} lies in none of its segments")]
+    EntryOutside {
+        /// The entry point.
+        entry: u64,
+    },
+    /// The payload is compressed in a way that this VMM does not know.
+    #[error("is compressed with {0}, which is not supported; use gzip, xz, lz4 or zstd")]
+    Unsupported(Compression),
+    /// The bzImage holds no payload that can be taken out.
+    #[error("has no payload that can be unpacked; use an ELF vmlinux")]
+    NoPayload,
+    /// The payload can't be decompressed.
+    #[error("is damaged: its {compression} payload: {reason}")]
+    Decompress {
+        /// How it is compressed.
+        compression: Compression,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// The payload is larger than can be useful.
+    #[error("unpacks to more than {limit} bytes; give the guest more memory")]
+    TooLargeUnpacked {
+        /// The limit.
+        limit: u64,
+    },
+    /// The guest's memory ends too early.
+    #[error(
+        "needs guest memory up to {end:#x}, and the guest's ends at {ram_end:#x}; raise --memory size_mib"
+    )]
+    TooLargeForMemory {
+        /// Where the kernel would end.
+        end: u64,
+        /// Where memory (below 4 GiB for a kernel there) ends.
+        ram_end: u64,
+    },
+    /// A segment lies where there is no memory, on purpose.
+    #[error(
+        "has a segment at {segment:#x?}, in the gap for devices {gap:#x?}; it can't be loaded there"
+    )]
+    InMmioGap {
+        /// The segment.
+        segment: Range<u64>,
+        /// The gap.
+        gap: Range<u64>,
+    },
+    /// A segment lies below the lowest address allowed.
+    #[error(
+        "begins at {start:#x}, below {lowest:#x}, where a kernel may begin (kernel_load_addr, 1 MiB at least)"
+    )]
+    TooLow {
+        /// Where the kernel begins.
+        start: u64,
+        /// Where it may.
+        lowest: u64,
+    },
+    /// The loader refused what was checked here.
+    #[error("can't be loaded: {0}")]
+    Load(linux_loader::loader::Error),
+}

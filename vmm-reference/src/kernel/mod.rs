@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! Kernels as people have them: an ELF `vmlinux`, or a distribution's `vmlinuz` (bzImage).
+//!
+//! The ELF file inside a bzImage is unpacked on the host and entered directly, so that the guest
+//! decompresses nothing. A bzImage whose compression is not known here is booted as it is, and
+//! the guest unpacks it.
+//!
+//! [`Image::parse`] checks everything that the image itself says; [`Image::load`] checks that
+//! against guest memory, and only then writes to it. An image that is cut off at any byte is
+//! refused.
+
+mod bytes;
+mod bzimage;
+mod compression;
+mod elf;
+mod error;
+mod load;
+mod lz4_legacy;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::path::Path;
+
+pub use self::compression::Compression;
+pub use self::error::KernelError;
+pub use self::load::{Entry, LoadedKernel};
+
+use self::bzimage::BzImage;
+use self::elf::Elf;
+use crate::image_file;
+
+/// The largest file that is taken for a kernel: one with all debugging information.
+const MAX_FILE_LEN: u64 = 2 << 30;
+
+/// The largest kernel that [`extract_elf`] unpacks.
+const MAX_UNPACKED_LEN: u64 = 512 << 20;
+
+/// A kernel that was read and checked.
+#[derive(Debug)]
+pub struct Image {
+    bytes: Vec<u8>,
+    format: Format,
+}
+
+#[derive(Debug)]
+enum Format {
+    Elf(Elf),
+    BzImage(BzImage),
+}
+
+impl Image {
+    /// Reads the kernel at `path`. What it unpacks to may have `limit` bytes: the guest's memory.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the file is no complete x86-64 kernel.
+    pub fn open(path: &Path, limit: u64) -> Result<Self, KernelError> {
+        Self::parse(image_file::read(path, MAX_FILE_LEN)?, limit)
+    }
+
+    /// Takes `bytes` for a kernel. What it unpacks to may have `limit` bytes.
+    ///
+    /// # Errors
+    /// [`KernelError`] when they are no complete x86-64 kernel.
+    pub fn parse(bytes: Vec<u8>, limit: u64) -> Result<Self, KernelError> {
+        if !bzimage::is_bzimage(&bytes) {
+            let format = Format::Elf(parse_elf(&bytes)?);
+            return Ok(Self { bytes, format });
+        }
+        let image = BzImage::parse(&bytes)?;
+        match unpack(&bytes, &image, limit) {
+            Ok(unpacked) => Ok(Self {
+                format: Format::Elf(Elf::parse(&unpacked)?),
+                bytes: unpacked,
+            }),
+            Err(reason @ (KernelError::Unsupported(_) | KernelError::NoPayload)) => {
+                log::info!("the kernel {reason}: booting the bzImage as it is");
+                let format = Format::BzImage(image);
+                Ok(Self { bytes, format })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The longest command line that the kernel says it reads, without the final NUL.
+    pub fn max_cmdline_len(&self) -> usize {
+        match &self.format {
+            Format::BzImage(image) => {
+                (image.cmdline_size as usize).min(crate::config::MAX_CMDLINE_LEN)
+            }
+            Format::Elf(_) => crate::config::MAX_CMDLINE_LEN,
+        }
+    }
+}
+
+/// The ELF `vmlinux` in `image`: itself, or what a bzImage unpacks to.
+///
+/// ```no_run
+/// let vmlinuz = std::fs::read("vmlinuz")?;
+/// std::fs::write("vmlinux", vmm_reference::kernel::extract_elf(&vmlinuz)?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`KernelError`] when it is neither, is cut off, or is compressed in a way that is not known.
+pub fn extract_elf(image: &[u8]) -> Result<Cow<'_, [u8]>, KernelError> {
+    if !bzimage::is_bzimage(image) {
+        return parse_elf(image).map(|_| Cow::Borrowed(image));
+    }
+    let unpacked = unpack(image, &BzImage::parse(image)?, MAX_UNPACKED_LEN)?;
+    Elf::parse(&unpacked)?;
+    Ok(Cow::Owned(unpacked))
+}
+
+fn unpack(bytes: &[u8], image: &BzImage, limit: u64) -> Result<Vec<u8>, KernelError> {
+    let payload = bytes::slice(bytes, image.payload.clone()).unwrap_or_default();
+    let compression = Compression::detect(payload).ok_or(KernelError::NoPayload)?;
+    compression.unpack(payload, limit)
+}
+
+/// What is no bzImage must be an ELF file; if not, says what it is.
+fn parse_elf(bytes: &[u8]) -> Result<Elf, KernelError> {
+    if bytes.starts_with(elf::MAGIC) {
+        return Elf::parse(bytes);
+    }
+    // arm64 and RISC-V share a header, with the magic word at 56.
+    let magic: Option<[u8; 4]> = bytes::array_at(bytes, 56);
+    for (known, architecture) in [(*b"ARM\x64", "ARM64"), (*b"RSC\x05", "RISC-V")] {
+        if magic == Some(known) {
+            return Err(KernelError::WrongArchitecture(architecture.into()));
+        }
+    }
+    Err(match Compression::detect(bytes) {
+        Some(compression) => KernelError::Packed(compression),
+        None => KernelError::NotAKernel,
+    })
+}
