@@ -104,6 +104,11 @@ impl<V: Vcpu, H: Handler<V>> Runner<V, H> {
         VcpuHandle::new(Arc::clone(&self.shared.shared))
     }
 
+    /// The handler, to give it what it can only be given now: a handle on its own vCPU, say.
+    pub fn handler_mut(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
     /// Runs the vCPU on the calling thread until it is stopped or fails.
     ///
     /// A panic of the handler does not get out of here: it is the [`Outcome`].

@@ -14,7 +14,7 @@ use crate::ExitKind;
 pub struct Statistics {
     /// Entries: calls of KVM_RUN in guest mode. Those that only finish pending I/O do not count.
     pub entries: u64,
-    /// Entries and I/O completions that ended with EINTR.
+    /// Entries that ended with EINTR.
     pub interrupted: u64,
     /// Kicks that were sent as a signal.
     pub kicks_sent: u64,
