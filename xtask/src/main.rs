@@ -1,2 +1,34 @@
-//! x
-fn main(){}
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! The workspace's own commands: `cargo xtask boot`, `lab`, `test`, `fuzz`, `coverage`.
+//!
+//! Everything that is fetched or built lies under cargo's target directory, and is put there whole
+//! or not at all (`store`). Nothing that was started is left running (`process`).
+
+mod cli;
+mod debian;
+mod elf;
+mod error;
+mod guest;
+mod host;
+mod initramfs;
+mod kernel;
+mod lab;
+mod libraries;
+mod pack;
+mod process;
+mod progress;
+mod store;
+mod workspace;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            progress::say(&format!("error: {error}"));
+            ExitCode::from(error.status())
+        }
+    }
+}

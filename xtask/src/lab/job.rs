@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! What goes into the machine: kernel, modules, user space, the task for process 1.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use guest_init::task::{self, Task};
+
+use crate::error::Error;
+use crate::initramfs::Initramfs;
+use crate::kernel::Kernel;
+use crate::store::Store;
+use crate::workspace::Workspace;
+use crate::{debian, guest, pack};
+
+/// What must be installed.
+const PROGRAMS: [debian::Program; 1] = [("qemu-system-x86_64", "qemu-system-x86")];
+
+/// The modules: the ports for output, and KVM.
+const MODULES: [&str; 3] = ["virtio_pci", "virtio_console", "kvm-amd"];
+
+/// Everything that one run of the machine takes.
+#[derive(Debug)]
+pub struct Job {
+    /// The kernel's ELF image.
+    pub vmlinux: PathBuf,
+    /// The machine's files.
+    pub tree: Initramfs,
+    /// What process 1 has to do.
+    pub task: Task,
+    /// The machine's CPUs.
+    pub cpus: u32,
+    /// The machine's memory in MiB, if it matters.
+    pub memory_mib: Option<u64>,
+    /// How long the run may take.
+    pub timeout: Duration,
+}
+
+impl Job {
+    /// A job without a command yet. Fetches and builds what is missing.
+    pub fn new(workspace: &Workspace) -> Result<Self, Error> {
+        debian::ensure(&PROGRAMS)?;
+        let init = guest::build_init(workspace)?;
+        let store = Store::open(&workspace.target)?;
+        let kernel = Kernel::get(&store)?;
+        let mut tree = Initramfs::new();
+        let mut task = Task::default();
+        tree.add_file("/init", &init)?;
+        for module in kernel.modules(&MODULES)? {
+            tree.add_file(&module.path, &module.source)?;
+            task.modules.push(module.path.into());
+        }
+        tree.add_bytes("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")?;
+        tree.add_bytes("/etc/group", "root:x:0:\n")?;
+        tree.add_directory("/root")?;
+        guest::add_busybox(&store, &mut tree)?;
+        task.environment = [
+            "PATH=/usr/local/bin:/usr/bin:/usr/sbin",
+            "HOME=/root",
+            "TERM=linux",
+        ]
+        .map(OsString::from)
+        .into();
+        if let Some(path) = env::var_os("LD_LIBRARY_PATH") {
+            // Libraries that were found through it here are looked for through it there.
+            let mut variable = OsString::from("LD_LIBRARY_PATH=");
+            variable.push(path);
+            task.environment.push(variable);
+        }
+        let vmlinux = kernel.vmlinux(&store)?;
+        Ok(Self {
+            vmlinux,
+            tree,
+            task,
+            cpus: 1,
+            memory_mib: None,
+            timeout: Duration::from_secs(600),
+        })
+    }
+
+    /// Packs the command, and the directory in which it runs.
+    pub fn set_command(
+        &mut self,
+        command: &[OsString],
+        directory: Option<&Path>,
+    ) -> Result<(), Error> {
+        let (name, arguments) = command
+            .split_first()
+            .ok_or_else(|| Error::CommandNotFound(String::new()))?;
+        if let Some(directory) = directory {
+            pack::add_directory(&mut self.tree, directory)?;
+            self.task.directory = Some(pack::DIRECTORY.into());
+        }
+        let path = match pack::find(name, directory) {
+            Some((source, path)) => {
+                pack::add_program(&mut self.tree, &path, &source)?;
+                path.into_os_string()
+            }
+            // busybox has programs that a host may lack.
+            None if self.has_applet(name) => name.clone(),
+            None => return Err(Error::CommandNotFound(name.to_string_lossy().into_owned())),
+        };
+        self.task.arguments = [path]
+            .into_iter()
+            .chain(arguments.iter().cloned())
+            .collect();
+        Ok(())
+    }
+
+    fn has_applet(&self, name: &OsString) -> bool {
+        ["/usr/bin", "/usr/sbin"]
+            .iter()
+            .any(|dir| self.tree.contains(Path::new(dir).join(name)))
+    }
+
+    /// The whole tree, with the task in it.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        self.tree.add_bytes(task::PATH, self.task.to_bytes())
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! `cargo xtask lab`: runs a command in an emulated machine that has hardware virtualization.
+
+mod job;
+mod machine;
+mod run;
+
+pub use job::Job;
+pub use run::{Outputs, run};
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::workspace::Workspace;
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A directory whose contents the command finds in its working directory.
+    pub directory: Option<PathBuf>,
+    /// The machine's CPUs.
+    pub cpus: u32,
+    /// The machine's memory in MiB; as much as the packed files ask for, when not given.
+    pub memory_mib: Option<u64>,
+    /// How long all of it may take.
+    pub timeout: Duration,
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+}
+
+/// Runs the command and returns its status.
+pub fn command(options: Options) -> Result<u8, Error> {
+    let workspace = Workspace::find()?;
+    let mut job = Job::new(&workspace)?;
+    (job.cpus, job.memory_mib, job.timeout) = (options.cpus, options.memory_mib, options.timeout);
+    job.set_command(&options.command, options.directory.as_deref())?;
+    let outputs = Outputs {
+        stdout: Box::new(io::stdout()),
+        stderr: Box::new(io::stderr()),
+    };
+    run(job, outputs).map(|finished| finished.status)
+}
