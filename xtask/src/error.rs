@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use vmm_reference::kernel::KernelError;
+
 /// A failure of one of the commands.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -92,12 +94,12 @@ pub enum Error {
     },
 
     /// The kernel image cannot be unpacked.
-    #[error("cannot unpack the kernel {path}: {reason}")]
+    #[error("the kernel {path} {source}")]
     Kernel {
         /// The image.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        source: KernelError,
     },
 
     /// A command that the host does not have.

@@ -3,8 +3,9 @@
 //! The stock kernel: Debian's cloud image, fetched into the target directory and never installed.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use vmm_reference::kernel::extract_elf;
 
 use crate::error::Error;
 use crate::store::Store;
@@ -61,9 +62,9 @@ impl Kernel {
         store.get("vmlinux", |path| {
             let vmlinuz = self.vmlinuz();
             let image = fs::read(&vmlinuz).map_err(Error::file("read", &vmlinuz))?;
-            let elf = unpack(&image).map_err(|reason| Error::Kernel {
+            let elf = extract_elf(&image).map_err(|source| Error::Kernel {
                 path: vmlinuz.clone(),
-                reason,
+                source,
             })?;
             fs::write(path, elf).map_err(Error::file("write", path))
         })
@@ -148,31 +149,6 @@ fn dependencies(module: &[u8]) -> impl Iterator<Item = &str> {
         .and_then(|list| str::from_utf8(list).ok())
         .unwrap_or_default();
     list.split(',').filter(|name| !name.is_empty())
-}
-
-/// Unpacks the LZ4 payload of a bzImage.
-fn unpack(image: &[u8]) -> Result<Vec<u8>, String> {
-    let field = |at: usize| {
-        let bytes = image
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok());
-        bytes.map(u32::from_le_bytes).ok_or("cut off".to_owned())
-    };
-    let sectors = usize::from(*image.get(0x1f1).ok_or("cut off")?).max(1);
-    let (offset, length) = (field(0x248)? as usize, field(0x24c)? as usize);
-    let start = (sectors + 1) * 512 + offset;
-    let payload = image.get(start..start + length).ok_or("cut off")?;
-    let mut payload = payload.get(4..).ok_or("cut off")?;
-    let mut elf = Vec::new();
-    while payload.len() > 8 {
-        let (size, rest) = payload.split_at(4);
-        let size = u32::from_le_bytes(size.try_into().unwrap_or_default()) as usize;
-        let block = rest.get(..size).ok_or("cut off")?;
-        elf.extend(lz4_flex::block::decompress(block, 8 << 20).map_err(|e| e.to_string())?);
-        payload = rest.get(size..).unwrap_or_default();
-    }
-    let _ = std::io::empty().read(&mut []);
-    Ok(elf)
 }
 
 #[cfg(test)]
