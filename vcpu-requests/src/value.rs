@@ -76,13 +76,16 @@ impl Value {
 
     /// Puts `value`. Make the request afterwards.
     pub fn put(&self, value: u64) {
-        // Release, though `make` releases too: the value may be taken before `make`. An exchange
-        // rather than a store, so that values that are replaced still release.
+        // Release, though `make` releases too: the value may be taken before `make`.
         match self.policy {
-            Policy::Replace => self.value.swap(value, Ordering::Release),
-            Policy::Or => self.value.fetch_or(value, Ordering::Release),
-            Policy::Max => self.value.fetch_max(value, Ordering::Release),
-        };
+            Policy::Replace => self.value.store(value, Ordering::Release),
+            Policy::Or => {
+                self.value.fetch_or(value, Ordering::Release);
+            }
+            Policy::Max => {
+                self.value.fetch_max(value, Ordering::Release);
+            }
+        }
     }
 
     /// Takes what was put. Find the request before.
