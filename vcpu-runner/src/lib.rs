@@ -43,6 +43,9 @@ mod handler;
 #[cfg(target_arch = "x86_64")]
 pub mod kvm;
 mod loop_request;
+#[cfg(test)]
+#[cfg(loom)]
+mod models;
 mod run_loop;
 mod runner;
 #[cfg(any(test, feature = "scripted"))]
