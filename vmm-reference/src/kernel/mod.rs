@@ -20,6 +20,8 @@ mod lz4_legacy;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::tests::samples;
 
 use std::borrow::Cow;
 use std::path::Path;
