@@ -29,6 +29,7 @@ use crate::config::{
     DEFAULT_CMDLINE, DEFAULT_MEMORY_MIB, KernelConfig, MAX_CMDLINE_LEN, MAX_VCPUS, MemoryConfig,
     SerialConfig, VcpuConfig, VmmConfig,
 };
+use crate::exit_status;
 
 /// What the user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -270,11 +271,12 @@ fn definition() -> clap::Command {
                         .help("As one line of JSON"),
                 ),
         )
-        .after_help(
+        .after_help(format!(
             "Numbers are decimal or 0x and hexadecimal. An empty value means the default.\n\
              A value in double quotes may hold commas. Without quotes, a comma in cmdline only \n\
-             ends it when another parameter of --kernel follows.",
-        )
+             ends it when another parameter of --kernel follows.\n\n{}",
+            exit_status::HELP
+        ))
 }
 
 /// Turns clap's several lines into one.

@@ -9,6 +9,7 @@
 mod acpi_pm;
 mod console_input;
 mod console_output;
+mod fd_sink;
 mod i8042;
 mod port_bus;
 mod serial;
@@ -17,6 +18,7 @@ mod trigger;
 pub use acpi_pm::{AcpiPm, PmAction};
 pub use console_input::ConsoleInput;
 pub use console_output::{ConsoleOutput, Unwritten};
+pub use fd_sink::FdSink;
 pub use i8042::I8042;
 pub use port_bus::PortBus;
 pub use serial::SerialPort;

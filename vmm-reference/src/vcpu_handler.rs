@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! What the VMM does with a vCPU's exits and requests, on the vCPU's thread.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use kvm_bindings::{KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
+use kvm_ioctls::VcpuFd;
+use vcpu_requests::requests;
+use vcpu_runner::kvm::KvmVcpu;
+use vcpu_runner::{Exit, Flow, Handler};
+use vm_memory::GuestMemoryMmap;
+
+use crate::devices::PortBus;
+use crate::guest_instruction::GuestInstruction;
+use crate::internal_error::{InternalError, instruction_bytes};
+use crate::outcome::{FirstOutcome, Outcome};
+
+requests! {
+    /// What the VMM asks of its vCPUs, beside what every [`vcpu_runner::VcpuHandle`] can ask.
+    pub enum VcpuRequest {
+        /// Show the registers and the instruction at RIP on standard error. A halted vCPU shows
+        /// them too.
+        ShowRegisters = 0,
+    }
+}
+
+/// Handles the exits and requests of one vCPU.
+pub struct VcpuHandler {
+    index: u8,
+    ports: Arc<PortBus>,
+    memory: GuestMemoryMmap,
+    first: Arc<FirstOutcome>,
+    fatal: Option<FatalExit>,
+}
+
+/// An exit that ends the run and is looked into with the registers at hand.
+enum FatalExit {
+    TripleFault,
+    InternalError { suberror: u32, data: Vec<u64> },
+}
+
+impl VcpuHandler {
+    /// For vCPU `index`. Why the run ends is reported to `first`.
+    pub fn new(
+        index: u8,
+        ports: Arc<PortBus>,
+        memory: GuestMemoryMmap,
+        first: Arc<FirstOutcome>,
+    ) -> Self {
+        Self {
+            index,
+            ports,
+            memory,
+            first,
+            fatal: None,
+        }
+    }
+
+    fn end(&self, outcome: Outcome) -> Flow {
+        self.first.report(outcome);
+        Flow::Stop
+    }
+
+    /// The guest goes on, unless what it did has ended the run.
+    fn unless_ended(&self) -> Flow {
+        match self.first.is_reported() {
+            true => Flow::Stop,
+            false => Flow::Continue,
+        }
+    }
+
+    fn instruction(&self, vcpu: &VcpuFd, known: Option<&[u8]>) -> Option<GuestInstruction> {
+        GuestInstruction::at_rip(vcpu, &self.memory, known)
+            .inspect_err(|error| log::warn!("vCPU {}: no registers: {error}", self.index))
+            .ok()
+    }
+
+    fn show_registers(&self, vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
+        let (regs, sregs) = (vcpu.get_regs()?, vcpu.get_sregs()?);
+        let mut text = format!("vmm-reference: vCPU {}: ", self.index);
+        // Writing to a String cannot fail.
+        let _ = match self.instruction(vcpu, None) {
+            Some(at) => writeln!(text, "{at}"),
+            None => writeln!(text, "RIP {:#x}", regs.rip),
+        };
+        let _ = writeln!(
+            text,
+            "  rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}\n  \
+               rsi {:016x} rdi {:016x} rbp {:016x} rsp {:016x}\n  \
+               r8  {:016x} r9  {:016x} r10 {:016x} r11 {:016x}\n  \
+               r12 {:016x} r13 {:016x} r14 {:016x} r15 {:016x}\n  \
+               rflags {:x} cs {:x} cr0 {:x} cr2 {:x} cr3 {:x} cr4 {:x} efer {:x}",
+            regs.rax,
+            regs.rbx,
+            regs.rcx,
+            regs.rdx,
+            regs.rsi,
+            regs.rdi,
+            regs.rbp,
+            regs.rsp,
+            regs.r8,
+            regs.r9,
+            regs.r10,
+            regs.r11,
+            regs.r12,
+            regs.r13,
+            regs.r14,
+            regs.r15,
+            regs.rflags,
+            sregs.cs.selector,
+            sregs.cr0,
+            sregs.cr2,
+            sregs.cr3,
+            sregs.cr4,
+            sregs.efer,
+        );
+        // One write, so that vCPUs do not mix; a closed standard error is nobody's loss.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Handler<KvmVcpu> for VcpuHandler {
+    type Request = VcpuRequest;
+    type Error = Infallible;
+
+    fn exit(&mut self, exit: Exit<'_>) -> Result<Flow, Infallible> {
+        Ok(match exit {
+            Exit::IoOut { port, size, data } => {
+                self.ports.write(port, size, data);
+                self.unless_ended()
+            }
+            Exit::IoIn { port, size, data } => {
+                self.ports.read(port, size, data);
+                self.unless_ended()
+            }
+            // No device is in memory: reads float high, writes go nowhere.
+            Exit::MmioRead { address, data } => {
+                log::trace!(
+                    "read of {} bytes at {address:#x}, where nothing is",
+                    data.len()
+                );
+                data.fill(0xff);
+                Flow::Continue
+            }
+            Exit::MmioWrite { address, data } => {
+                log::trace!("write of {data:02x?} at {address:#x}, where nothing is");
+                Flow::Continue
+            }
+            Exit::Shutdown => {
+                self.fatal = Some(FatalExit::TripleFault);
+                Flow::Inspect
+            }
+            Exit::InternalError { suberror, data } => {
+                let data = data.to_vec();
+                self.fatal = Some(FatalExit::InternalError { suberror, data });
+                Flow::Inspect
+            }
+            Exit::SystemEvent {
+                kind: KVM_SYSTEM_EVENT_SHUTDOWN,
+                ..
+            } => self.end(Outcome::PowerOff),
+            Exit::SystemEvent {
+                kind: KVM_SYSTEM_EVENT_RESET,
+                ..
+            } => self.end(Outcome::Reset),
+            Exit::FailEntry { reason, cpu } => self.end(Outcome::EntryFailed {
+                vcpu: self.index,
+                reason,
+                cpu,
+            }),
+            other => self.end(Outcome::UnexpectedExit {
+                vcpu: self.index,
+                exit: format!("{other:x?}"),
+            }),
+        })
+    }
+
+    fn request(&mut self, request: VcpuRequest, vcpu: &mut KvmVcpu) -> Result<Flow, Infallible> {
+        match request {
+            VcpuRequest::ShowRegisters => {
+                if let Err(error) = self.show_registers(vcpu.fd()) {
+                    log::error!("vCPU {}: cannot get the registers: {error}", self.index);
+                }
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn inspect(&mut self, vcpu: &mut KvmVcpu) -> Result<Flow, Infallible> {
+        Ok(match self.fatal.take() {
+            Some(FatalExit::TripleFault) => self.end(Outcome::TripleFault {
+                vcpu: self.index,
+                at: self
+                    .instruction(vcpu.fd(), None)
+                    .filter(|at| !is_reset_vector(at)),
+            }),
+            Some(FatalExit::InternalError { suberror, data }) => {
+                let known = instruction_bytes(suberror, &data);
+                let at = self.instruction(vcpu.fd(), known.as_deref());
+                self.end(Outcome::InternalError {
+                    vcpu: self.index,
+                    error: InternalError { suberror, data, at },
+                })
+            }
+            None => Flow::Continue,
+        })
+    }
+}
+
+/// On AMD processors KVM has put the vCPU back to its reset state by then.
+fn is_reset_vector(at: &GuestInstruction) -> bool {
+    at.rip == 0xfff0
+}
