@@ -18,13 +18,14 @@ mod parameters;
 mod tests;
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 use log::LevelFilter;
 
 pub use self::error::CliError;
-use self::parameters::{Flag, Parameter};
+use self::parameters::{Flag, Parameter, shown};
 use crate::config::{
     DEFAULT_CMDLINE, DEFAULT_MEMORY_MIB, KernelConfig, MAX_CMDLINE_LEN, MAX_VCPUS, MemoryConfig,
     SerialConfig, VcpuConfig, VmmConfig,
@@ -199,7 +200,7 @@ fn log_level(text: &OsStr) -> Result<LevelFilter, CliError> {
     text.to_str()
         .and_then(|level| level.parse().ok())
         .ok_or_else(|| CliError::LogLevel {
-            value: text.to_string_lossy().into_owned(),
+            value: shown(text.as_bytes()),
         })
 }
 
@@ -282,13 +283,13 @@ fn definition() -> clap::Command {
 /// Turns clap's several lines into one.
 fn from_clap(error: &clap::Error) -> Result<Command, CliError> {
     let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::String(text)) => Some(shown(text.as_bytes())),
         _ => None,
     };
     // clap names a flag with its value's form: `--vcpu <num=NUMBER>`.
     let flag = |kind| text(kind).map(|text| text.split(' ').next().unwrap_or("").to_owned());
     let usage = || CliError::Usage {
-        message: first_line(&error.render().to_string()),
+        message: shown(first_line(&error.render().to_string()).as_bytes()),
     };
     Err(match error.kind() {
         ErrorKind::DisplayHelp => return Ok(Command::Help(error.render().to_string())),
@@ -333,7 +334,7 @@ fn from_clap(error: &clap::Error) -> Result<Command, CliError> {
     })
 }
 
-fn first_line(text: &str) -> String {
+fn first_line(text: &str) -> &str {
     let line = text.lines().next().unwrap_or("");
-    line.trim_start_matches("error: ").to_owned()
+    line.trim_start_matches("error: ")
 }

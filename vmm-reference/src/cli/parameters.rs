@@ -119,7 +119,7 @@ impl Flag {
     fn find(&self, name: &[u8]) -> Result<&'static Parameter, CliError> {
         self.known(name).ok_or_else(|| CliError::UnknownParameter {
             flag: self.name,
-            name: String::from_utf8_lossy(name).into_owned(),
+            name: shown(name),
             usage: self.usage,
         })
     }
@@ -127,7 +127,7 @@ impl Flag {
     fn not_a_parameter(&self, text: &[u8]) -> CliError {
         CliError::NotAParameter {
             flag: self.name,
-            text: String::from_utf8_lossy(text).into_owned(),
+            text: shown(text),
             usage: self.usage,
         }
     }
@@ -153,7 +153,7 @@ impl Values {
         let value = parse_number(&text).ok_or_else(|| CliError::NotANumber {
             flag: self.flag.name,
             name,
-            value: String::from_utf8_lossy(&text).into_owned(),
+            value: shown(&text),
         })?;
         if (min..=max).contains(&value) {
             Ok(Some(value))
@@ -182,6 +182,11 @@ impl Values {
     pub(super) fn text(&mut self, name: &str) -> Option<Vec<u8>> {
         self.take(name)
     }
+}
+
+/// For a message of one line, whatever the user wrote.
+pub(super) fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).escape_debug().to_string()
 }
 
 /// Decimal digits, or `0x` and hexadecimal ones; nothing else, also no sign.

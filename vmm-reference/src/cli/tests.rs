@@ -255,6 +255,11 @@ fn mistakes_are_named() {
             "unknown argument `--frobnicate`",
         ),
         (&["--kernel", "path=k", "stray"], "`stray`"),
+        (&["--kernel", "path=k", "two\nlines"], "two\\nlines"),
+        (
+            &["--kernel", "path=k", "--memory", "two\nlines"],
+            "two\\nlines",
+        ),
         (&["--kernel", "path=k", "host"], "host"),
         (&["host", "--frobnicate"], "`--frobnicate`"),
         (
@@ -288,7 +293,8 @@ proptest! {
     fn no_words_are_too_strange(words in prop::collection::vec(prop::collection::vec(1u8.., 0..24), 0..6)) {
         let words = words.into_iter().map(OsString::from_vec);
         if let Err(error) = parse(std::iter::once("vmm-reference".into()).chain(words)) {
-            prop_assert!(!error.to_string().is_empty());
+            let line = error.to_string();
+            prop_assert!(!line.is_empty() && !line.contains(char::is_control), "{line:?}");
         }
     }
 }

@@ -42,7 +42,9 @@ impl<'a> Decoder<'a> {
         let (block, rest) = rest
             .split_at_checked(len)
             .ok_or_else(|| damaged("a block is cut off"))?;
-        self.block.resize(BLOCK_LEN, 0);
+        if self.block.is_empty() {
+            self.block = vec![0; BLOCK_LEN];
+        }
         self.len = lz4_flex::block::decompress_into(block, &mut self.block)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         self.read = 0;
