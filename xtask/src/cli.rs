@@ -6,10 +6,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::error::Error;
-use crate::{lab, process};
+use crate::{boot, lab, process};
 
 /// Reads the command line, does what it says and returns the status to end with.
 pub fn run() -> Result<u8, Error> {
@@ -17,6 +17,7 @@ pub fn run() -> Result<u8, Error> {
     let matches = command().get_matches();
     process::end_on_signals()?;
     match matches.subcommand() {
+        Some(("boot", matches)) => boot::command(boot_options(matches)),
         Some(("lab", matches)) => match matches.subcommand() {
             Some(("svm", matches)) => lab::command(lab_options(matches)),
             _ => Ok(2),
@@ -31,7 +32,66 @@ fn command() -> Command {
         .about("The workspace's own commands")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(boot_command())
         .subcommand(lab_command())
+}
+
+fn boot_command() -> Command {
+    Command::new("boot")
+        .about("Boots Debian's stock kernel to a user-space init under the reference VMM")
+        .arg(
+            Arg::new("accel")
+                .long("accel")
+                .value_name("WHERE")
+                .default_value("auto")
+                .value_parser(["auto", "kvm", "lab-svm"])
+                .help("This host's KVM, the emulated machine, or what the host is good for"),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("One line of JSON on standard output, all else on standard error"),
+        )
+        .arg(timeout("300"))
+        .arg(
+            Arg::new("flags")
+                .value_name("VMM FLAGS")
+                .num_args(0..)
+                .last(true)
+                .value_parser(value_parser!(OsString))
+                .help("Flags of the VMM; they replace the defaults"),
+        )
+}
+
+fn timeout(default: &'static str) -> Arg {
+    Arg::new("timeout")
+        .long("timeout")
+        .value_name("S")
+        .default_value(default)
+        .value_parser(value_parser!(u64).range(1..=1_000_000))
+        .help("Seconds after which everything is ended, with status 124")
+}
+
+fn boot_options(matches: &ArgMatches) -> boot::Options {
+    boot::Options {
+        accel: match matches.get_one::<String>("accel").map(String::as_str) {
+            Some("kvm") => boot::Choice::Kvm,
+            Some("lab-svm") => boot::Choice::LabSvm,
+            _ => boot::Choice::Auto,
+        },
+        json: matches.get_flag("json"),
+        timeout: timeout_of(matches),
+        flags: matches
+            .get_many("flags")
+            .unwrap_or_default()
+            .cloned()
+            .collect(),
+    }
+}
+
+fn timeout_of(matches: &ArgMatches) -> Duration {
+    Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(600))
 }
 
 fn lab_command() -> Command {
@@ -59,14 +119,7 @@ fn lab_command() -> Command {
                 .value_parser(value_parser!(u64).range(128..=65536))
                 .help("The machine's memory [default: 1024, or what the files need]"),
         )
-        .arg(
-            Arg::new("timeout")
-                .long("timeout")
-                .value_name("S")
-                .default_value("600")
-                .value_parser(value_parser!(u64).range(1..))
-                .help("Seconds after which the machine is ended, with status 124"),
-        )
+        .arg(timeout("600"))
         .arg(
             Arg::new("command")
                 .value_name("COMMAND")
@@ -88,7 +141,7 @@ fn lab_options(matches: &ArgMatches) -> lab::Options {
         directory: matches.get_one::<PathBuf>("dir").cloned(),
         cpus: matches.get_one("cpus").copied().unwrap_or(1),
         memory_mib: matches.get_one("memory").copied(),
-        timeout: Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(600)),
+        timeout: timeout_of(matches),
         command: matches
             .get_many("command")
             .unwrap_or_default()

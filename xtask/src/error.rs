@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use vmm_reference::cli::CliError;
 use vmm_reference::kernel::KernelError;
 
 /// A failure of one of the commands.
@@ -102,6 +103,14 @@ pub enum Error {
         source: KernelError,
     },
 
+    /// Flags that the VMM does not understand.
+    #[error("the VMM's flags: {0}")]
+    Flags(CliError),
+
+    /// Flags that make the VMM do something else.
+    #[error("the VMM's flags: these are not a boot's; run target/release/vmm-reference itself")]
+    NotABoot,
+
     /// A command that the host does not have.
     #[error("{0}: command not found; give a path, or the name of a program in PATH or in busybox")]
     CommandNotFound(String),
@@ -167,6 +176,7 @@ impl Error {
             Self::Timeout { .. } => 124,
             Self::CommandNotFound(_) => 127,
             Self::Program { .. } => 126,
+            Self::Flags(_) | Self::NotABoot => 2,
             Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(255),
             _ => 125,
         }

@@ -29,15 +29,7 @@ pub fn build_init(workspace: &Workspace) -> Result<PathBuf, Error> {
         "--target",
         target,
     ];
-    let built = workspace.build(&[&build[..], &["--config", &flags]].concat())?;
-    let init = built
-        .into_iter()
-        .find(|program| program.target == "guest-init");
-    init.map(|program| program.path)
-        .ok_or_else(|| Error::Output {
-            command: "cargo build --package guest-init".to_owned(),
-            reason: "it names no program".to_owned(),
-        })
+    workspace.build_one(&[&build[..], &["--config", &flags]].concat(), "guest-init")
 }
 
 /// Adds busybox under all its names, where nothing else has them.

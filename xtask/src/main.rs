@@ -5,6 +5,7 @@
 //! Everything that is fetched or built lies under cargo's target directory, and is put there whole
 //! or not at all (`store`). Nothing that was started is left running (`process`).
 
+mod boot;
 mod cli;
 mod debian;
 mod elf;
@@ -18,6 +19,7 @@ mod libraries;
 mod pack;
 mod process;
 mod progress;
+mod pump;
 mod store;
 mod workspace;
 

@@ -5,9 +5,16 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
+use crate::error::Error;
+
 /// Writes one line to standard error, whether or not anyone reads it.
 pub fn say(line: &str) {
     let _ = writeln!(io::stderr().lock(), "xtask: {line}");
+}
+
+/// Writes one line, or several, of a command's result to standard output.
+pub fn print(text: &str) -> Result<(), Error> {
+    writeln!(io::stdout().lock(), "{text}").map_err(Error::file("write", "standard output"))
 }
 
 /// Says that something begins, and with its seconds that it has ended well.

@@ -6,10 +6,12 @@
 //! complete. One lock keeps two of us from fetching the same thing; a name that begins with
 //! `tmp-` was left by one that was killed, and the next holder of the lock removes it.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::Error;
 use crate::progress;
@@ -51,7 +53,16 @@ impl Store {
         if path.exists() {
             return Ok(path);
         }
-        let temporary = self.root.join(format!("tmp-{name}"));
+        self.replace(name, make)
+    }
+
+    /// Makes `name` anew, in place of an older one.
+    pub fn replace(
+        &self,
+        name: &str,
+        make: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<PathBuf, Error> {
+        let (path, temporary) = (self.root.join(name), self.root.join(format!("tmp-{name}")));
         make(&temporary).inspect_err(|_| remove(&temporary))?;
         fs::rename(&temporary, &path).map_err(Error::file("write", &path))?;
         Ok(path)
@@ -96,30 +107,41 @@ fn flock(file: &File, operation: i32) -> io::Result<bool> {
     }
 }
 
+/// A directory for files that are needed once, removed when it is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new directory, which only this user can enter.
+    pub fn new() -> Result<Self, Error> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("xtask-{pid}-{count}"));
+        let created = DirBuilder::new().mode(0o700).create(&path);
+        created
+            .map_err(Error::file("create", &path))
+            .map(|()| Self(path))
+    }
+
+    /// The path of a file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A directory of one test's own, gone when it ends.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            remove(&self.0);
-        }
-    }
-
     #[test]
     fn made_once() {
-        let scratch = Scratch::new("once");
+        let scratch = Scratch::new().unwrap();
         let store = Store::open(&scratch.0).unwrap();
         let make = |path: &Path| fs::write(path, "x").map_err(Error::file("write", path));
         let path = store.get("thing", make).unwrap();
@@ -130,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_failure_leaves_nothing() {
-        let scratch = Scratch::new("failure");
+        let scratch = Scratch::new().unwrap();
         let store = Store::open(&scratch.0).unwrap();
         let failed = store.get("thing", |path| {
             fs::create_dir(path).unwrap();
@@ -147,7 +169,7 @@ mod tests {
 
     #[test]
     fn leftovers_of_the_killed_are_removed() {
-        let scratch = Scratch::new("leftovers");
+        let scratch = Scratch::new().unwrap();
         let half = scratch.0.join("xtask/tmp-thing");
         fs::create_dir_all(&half).unwrap();
         fs::write(half.join("half"), "x").unwrap();
@@ -157,7 +179,7 @@ mod tests {
 
     #[test]
     fn one_at_a_time() {
-        let scratch = Scratch::new("lock");
+        let scratch = Scratch::new().unwrap();
         let store = Store::open(&scratch.0).unwrap();
         let other = File::open(store.root.join("lock")).unwrap();
         assert!(!flock(&other, libc::LOCK_EX | libc::LOCK_NB).unwrap());

@@ -75,6 +75,18 @@ impl Workspace {
         Ok(output.lines().filter_map(executable).collect())
     }
 
+    /// Builds with `cargo ARGUMENTS` and returns the program called `target`.
+    pub fn build_one(&self, arguments: &[&str], target: &str) -> Result<PathBuf, Error> {
+        let built = self
+            .build(arguments)?
+            .into_iter()
+            .find(|built| built.target == target);
+        built.map(|built| built.path).ok_or_else(|| Error::Output {
+            command: format!("cargo {}", arguments.join(" ")),
+            reason: format!("it names no program {target}"),
+        })
+    }
+
     /// Whether there is a member called `name`.
     pub fn has(&self, name: &str) -> bool {
         self.packages.iter().any(|package| package.name == name)

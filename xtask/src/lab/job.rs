@@ -14,10 +14,7 @@ use crate::initramfs::Initramfs;
 use crate::kernel::Kernel;
 use crate::store::Store;
 use crate::workspace::Workspace;
-use crate::{debian, guest, pack};
-
-/// What must be installed.
-const PROGRAMS: [debian::Program; 1] = [("qemu-system-x86_64", "qemu-system-x86")];
+use crate::{guest, pack};
 
 /// The modules: the ports for output, and KVM.
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_console", "kvm-amd"];
@@ -35,17 +32,17 @@ pub struct Job {
     pub cpus: u32,
     /// The machine's memory in MiB, if it matters.
     pub memory_mib: Option<u64>,
+    /// What the command takes beyond a default machine's memory, in MiB.
+    pub extra_memory_mib: u64,
     /// How long the run may take.
     pub timeout: Duration,
 }
 
 impl Job {
     /// A job without a command yet. Fetches and builds what is missing.
-    pub fn new(workspace: &Workspace) -> Result<Self, Error> {
-        debian::ensure(&PROGRAMS)?;
+    pub fn new(workspace: &Workspace, store: &Store) -> Result<Self, Error> {
         let init = guest::build_init(workspace)?;
-        let store = Store::open(&workspace.target)?;
-        let kernel = Kernel::get(&store)?;
+        let kernel = Kernel::get(store)?;
         let mut tree = Initramfs::new();
         let mut task = Task::default();
         tree.add_file("/init", &init)?;
@@ -56,7 +53,7 @@ impl Job {
         tree.add_bytes("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")?;
         tree.add_bytes("/etc/group", "root:x:0:\n")?;
         tree.add_directory("/root")?;
-        guest::add_busybox(&store, &mut tree)?;
+        guest::add_busybox(store, &mut tree)?;
         task.environment = [
             "PATH=/usr/local/bin:/usr/bin:/usr/sbin",
             "HOME=/root",
@@ -70,13 +67,14 @@ impl Job {
             variable.push(path);
             task.environment.push(variable);
         }
-        let vmlinux = kernel.vmlinux(&store)?;
+        let vmlinux = kernel.vmlinux(store)?;
         Ok(Self {
             vmlinux,
             tree,
             task,
             cpus: 1,
             memory_mib: None,
+            extra_memory_mib: 0,
             timeout: Duration::from_secs(600),
         })
     }

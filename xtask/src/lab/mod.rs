@@ -14,8 +14,15 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::debian;
 use crate::error::Error;
+use crate::store::Store;
 use crate::workspace::Workspace;
+
+/// Installs what the machine needs.
+pub fn prepare_host() -> Result<(), Error> {
+    debian::ensure(&[(machine::QEMU, "qemu-system-x86")])
+}
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -34,8 +41,11 @@ pub struct Options {
 
 /// Runs the command and returns its status.
 pub fn command(options: Options) -> Result<u8, Error> {
+    prepare_host()?;
     let workspace = Workspace::find()?;
-    let mut job = Job::new(&workspace)?;
+    let store = Store::open(&workspace.target)?;
+    let mut job = Job::new(&workspace, &store)?;
+    drop(store);
     (job.cpus, job.memory_mib, job.timeout) = (options.cpus, options.memory_mib, options.timeout);
     job.set_command(&options.command, options.directory.as_deref())?;
     let outputs = Outputs {

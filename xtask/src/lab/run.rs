@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufReader, PipeReader, Read, Write};
+use std::io::{self, BufReader, PipeReader, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -17,6 +17,7 @@ use super::machine::{Channels, Machine, QEMU, memory_for};
 use crate::error::Error;
 use crate::host;
 use crate::process::Running;
+use crate::pump;
 
 /// How much of the kernel's log is kept for the case that it tells why the machine failed.
 const LOG_TAIL: usize = 4 << 10;
@@ -41,14 +42,14 @@ pub struct Finished {
 }
 
 /// Runs the machine to its end.
-pub fn run(mut job: Job, mut outputs: Outputs) -> Result<Finished, Error> {
+pub fn run(mut job: Job, outputs: Outputs) -> Result<Finished, Error> {
     job.finish()?;
     let failed = |source| Error::Start {
         program: QEMU.to_owned(),
         source,
     };
     let (initrd, size) = write_initrd(&job)?;
-    let needed_mib = memory_for(size);
+    let needed_mib = memory_for(size) + job.extra_memory_mib;
     let memory_mib = job.memory_mib.unwrap_or(needed_mib);
     // Less than the default is the user's own choice, as long as the files go in.
     let least_mib = needed_mib.min(256 + (size >> 20) * 2);
@@ -87,18 +88,18 @@ pub fn run(mut job: Job, mut outputs: Outputs) -> Result<Finished, Error> {
     drop(inherited);
 
     let complaints = qemu.child.stderr.take().map(OwnedFd::from).map(File::from);
+    let Outputs {
+        stdout: mut to_stdout,
+        stderr: mut to_stderr,
+    } = outputs;
     thread::scope(|scope| {
-        let log = scope.spawn(move || tail(console));
-        let complaints = scope.spawn(move || complaints.map(tail).unwrap_or_default());
-        let report = scope.spawn(move || read_report(report));
-        let stdout = scope.spawn(move || pass_through(stdout, &mut outputs.stdout));
-        let stderr = scope.spawn(move || pass_through(stderr, &mut outputs.stderr));
+        let log = scope.spawn(move || pump::tail(console, LOG_TAIL));
+        let complaints = scope
+            .spawn(move || complaints.map_or_else(String::new, |pipe| pump::tail(pipe, LOG_TAIL)));
+        let report = scope.spawn(move || Report::read(report));
+        let stdout = scope.spawn(move || pump::pump(stdout, &mut *to_stdout));
+        let stderr = scope.spawn(move || pump::pump(stderr, &mut *to_stderr));
         let ended = qemu.wait(Some(job.timeout));
-        let (log, complaints) = (join(log), join(complaints));
-        for output in [stdout, stderr] {
-            join(output);
-        }
-        let report = join(report);
         ended.map_err(|error| match error {
             Error::Timeout { limit, .. } => Error::Timeout {
                 what: "the command in the emulated machine".to_owned(),
@@ -106,9 +107,19 @@ pub fn run(mut job: Job, mut outputs: Outputs) -> Result<Finished, Error> {
             },
             other => other,
         })?;
-        report.finished().map_err(|reason| Error::Machine {
-            reason: reason + &excerpt(&complaints, &log),
-        })
+        pump::join(stdout).map_err(Error::file("write", "standard output"))?;
+        pump::join(stderr).map_err(Error::file("write", "standard error"))?;
+        let (log, complaints) = (
+            log.join().unwrap_or_default(),
+            complaints.join().unwrap_or_default(),
+        );
+        report
+            .join()
+            .unwrap_or_default()
+            .finished()
+            .map_err(|reason| Error::Machine {
+                reason: reason + &excerpt(&complaints, &log),
+            })
     })
 }
 
@@ -144,6 +155,25 @@ struct Report {
 }
 
 impl Report {
+    /// Reads to the end, or to what cannot be read.
+    fn read(pipe: PipeReader) -> Self {
+        let mut reader = BufReader::new(pipe);
+        let mut report = Self::default();
+        loop {
+            match Message::read_from(&mut reader) {
+                Ok(Some(Message::Started)) => report.started = Some(Instant::now()),
+                Ok(Some(Message::File { path, contents })) => report.files.push((path, contents)),
+                Ok(Some(Message::Status(status))) => report.status = Some(status),
+                Ok(Some(Message::Failed(reason))) => report.failure = Some(reason),
+                Ok(None) => return report,
+                Err(error) => {
+                    report.failure = Some(format!("its report is broken: {error}"));
+                    return report;
+                }
+            }
+        }
+    }
+
     fn finished(self) -> Result<Finished, String> {
         match (self.status, self.failure) {
             (Some(status), None) => Ok(Finished {
@@ -158,50 +188,6 @@ impl Report {
             (None, None) => Err("it ended before the command was started".to_owned()),
         }
     }
-}
-
-fn read_report(pipe: PipeReader) -> Report {
-    let mut reader = BufReader::new(pipe);
-    let mut report = Report::default();
-    loop {
-        match Message::read_from(&mut reader) {
-            Ok(Some(Message::Started)) => report.started = Some(Instant::now()),
-            Ok(Some(Message::File { path, contents })) => report.files.push((path, contents)),
-            Ok(Some(Message::Status(status))) => report.status = Some(status),
-            Ok(Some(Message::Failed(reason))) => report.failure = Some(reason),
-            Ok(None) => return report,
-            Err(error) => {
-                report.failure = Some(format!("its report is broken: {error}"));
-                return report;
-            }
-        }
-    }
-}
-
-/// Writes what comes to `output`, at once. When nobody reads that any more, the rest is dropped:
-/// the command in the machine is not held up.
-fn pass_through(mut pipe: PipeReader, output: &mut dyn Write) {
-    let mut buffer = vec![0; 64 << 10];
-    let mut open = true;
-    while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-        let bytes = buffer.get(..length).unwrap_or_default();
-        open = open
-            && output
-                .write_all(bytes)
-                .and_then(|()| output.flush())
-                .is_ok();
-    }
-}
-
-/// Reads to the end and returns the last part.
-fn tail(mut pipe: impl Read) -> String {
-    let mut kept = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-        kept.extend_from_slice(buffer.get(..length).unwrap_or_default());
-        kept.drain(..kept.len().saturating_sub(LOG_TAIL));
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// What QEMU and the kernel said last, for an error message.
@@ -220,21 +206,9 @@ fn excerpt(complaints: &str, log: &str) -> String {
     text
 }
 
-fn join<T: Default>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_tail_of_a_log() {
-        let log = "x".repeat(10 * LOG_TAIL) + "end";
-        let kept = tail(log.as_bytes());
-        assert_eq!(kept.len(), LOG_TAIL);
-        assert!(kept.ends_with("xend"));
-    }
 
     #[test]
     fn a_report_without_a_status_says_how_far_it_went() {
@@ -260,24 +234,5 @@ mod tests {
         let text = excerpt("", &log);
         assert_eq!(text.lines().count(), 13);
         assert!(text.ends_with("its console: line 99"));
-    }
-
-    #[test]
-    fn output_that_nobody_reads_is_dropped() {
-        struct Closed;
-        impl Write for Closed {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let (reader, mut writer) = io::pipe().unwrap();
-        let pump = thread::spawn(move || pass_through(reader, &mut Closed));
-        // More than a pipe holds.
-        writer.write_all(&vec![0; 1 << 20]).unwrap();
-        drop(writer);
-        pump.join().unwrap();
     }
 }
