@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::error::Error;
-use crate::{boot, lab, process};
+use crate::{boot, coverage, fuzz, lab, process, test};
 
 /// Reads the command line, does what it says and returns the status to end with.
 pub fn run() -> Result<u8, Error> {
@@ -22,6 +22,15 @@ pub fn run() -> Result<u8, Error> {
             Some(("svm", matches)) => lab::command(lab_options(matches)),
             _ => Ok(2),
         },
+        Some(("test", matches)) => test::command(test::Options {
+            full: matches.get_flag("full"),
+            verbose: matches.get_flag("verbose"),
+        }),
+        Some(("fuzz", matches)) => fuzz::command(fuzz::Options {
+            target: matches.get_one("target").cloned(),
+            seconds: matches.get_one("seconds").copied().unwrap_or(60),
+        }),
+        Some(("coverage", _)) => coverage::command(),
         _ => Ok(2),
     }
 }
@@ -34,6 +43,46 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(boot_command())
         .subcommand(lab_command())
+        .subcommand(test_command())
+        .subcommand(fuzz_command())
+        .subcommand(
+            Command::new("coverage")
+                .about("Measures how many lines of each crate its tests execute"),
+        )
+}
+
+fn test_command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
+    Command::new("test")
+        .about("Runs every check and test, and shows a table of them")
+        .arg(flag(
+            "full",
+            "Also cargo-deny, coverage, and each fuzz target for 15 s",
+        ))
+        .arg(flag("verbose", "Show what each stage prints").short('v'))
+}
+
+fn fuzz_command() -> Command {
+    Command::new("fuzz")
+        .about("Runs the fuzz targets, on nightly Rust")
+        .arg(
+            Arg::new("target")
+                .value_name("TARGET")
+                .help("One target [default: all]"),
+        )
+        .arg(
+            Arg::new("seconds")
+                .long("seconds")
+                .value_name("N")
+                .default_value("60")
+                .value_parser(value_parser!(u64).range(1..=1_000_000))
+                .help("How long each target runs"),
+        )
 }
 
 fn boot_command() -> Command {

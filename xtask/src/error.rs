@@ -154,6 +154,43 @@ pub enum Error {
         limit: Duration,
     },
 
+    /// Nightly Rust is missing.
+    #[error("the nightly toolchain is missing; install it with: rustup toolchain install nightly")]
+    NoNightly,
+
+    /// A fuzz target that there is not.
+    #[error("there is no fuzz target {target}; there are: {known}")]
+    NoFuzzTarget {
+        /// What was asked for.
+        target: String,
+        /// All that there are.
+        known: String,
+    },
+
+    /// A fuzz target found a fault, or did not build.
+    #[error("the fuzz target {target} failed; what it failed on, if anything, is in {artifacts}")]
+    FuzzTargetFailed {
+        /// Which one.
+        target: String,
+        /// Where its failing inputs are.
+        artifacts: PathBuf,
+    },
+
+    /// Too few lines are covered by tests.
+    #[error("too few lines are covered: {low}; add tests, the score is in {config}")]
+    Coverage {
+        /// The crates and their coverage.
+        low: String,
+        /// The file with the score.
+        config: &'static str,
+    },
+
+    /// The score cannot be read.
+    #[error(
+        "{0} is not {{\"coverage_score\": NUMBER, \"exclude_path\": TEXT, \"crate_features\": TEXT}}"
+    )]
+    CoverageConfig(PathBuf),
+
     /// The user or the system asked us to stop.
     #[error("ended by signal {0}")]
     Interrupted(i32),

@@ -7,9 +7,11 @@
 
 mod boot;
 mod cli;
+mod coverage;
 mod debian;
 mod elf;
 mod error;
+mod fuzz;
 mod guest;
 mod host;
 mod initramfs;
@@ -21,6 +23,8 @@ mod process;
 mod progress;
 mod pump;
 mod store;
+mod test;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;

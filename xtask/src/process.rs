@@ -39,7 +39,10 @@ pub fn end_on_signals() -> Result<(), Error> {
         if let Some(signal) = signals.forever().next() {
             // Never unlocked again: nothing is started any more.
             let groups = groups();
-            groups.iter().for_each(|&leader| kill_group(leader));
+            for &leader in groups.iter() {
+                kill_group(leader);
+                wait_without_reaping(leader);
+            }
             let error = Error::Interrupted(signal);
             progress::say(&format!("error: {error}"));
             std::process::exit(error.status().into());
@@ -187,6 +190,44 @@ pub fn capture(command: &mut Command) -> Result<String, Error> {
     })
 }
 
+/// Runs `command` to its end and returns how it ended, and what it printed, standard output and
+/// error together. With `show` all of that is shown as it comes, too.
+pub fn record(
+    command: &mut Command,
+    limit: Duration,
+    show: bool,
+) -> Result<(ExitStatus, String), Error> {
+    let failed = |source| Error::Start {
+        program: command.get_program().to_string_lossy().into_owned(),
+        source,
+    };
+    let (reader, writer) = io::pipe().map_err(&failed)?;
+    let second = writer.try_clone().map_err(&failed)?;
+    command.stdin(Stdio::null()).stdout(writer).stderr(second);
+    let started = Running::start(command, &[]);
+    // The command holds the pipe's other end, too, as long as it lives.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let running = started?;
+    let (ended, output) = thread::scope(|scope| {
+        let output = scope.spawn(move || read_and_show(reader, show));
+        (running.wait(Some(limit)), output.join().unwrap_or_default())
+    });
+    ended.map(|status| (status, output))
+}
+
+fn read_and_show(mut pipe: io::PipeReader, show: bool) -> String {
+    let (mut output, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = io::Read::read(&mut pipe, &mut buffer) {
+        let bytes = buffer.get(..length).unwrap_or_default();
+        if show {
+            // Recorded all the same, when nobody looks any more.
+            let _ = io::Write::write_all(&mut io::stderr(), bytes);
+        }
+        output.extend_from_slice(bytes);
+    }
+    String::from_utf8_lossy(&output).into_owned()
+}
+
 /// The command line, for messages.
 pub fn describe(command: &Command) -> String {
     let program = command.get_program();
@@ -251,6 +292,13 @@ mod tests {
             error.ends_with("failed (exit status: 3): no luck"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_record_has_both_outputs_in_order() {
+        let mut command = shell("echo a; echo b >&2; echo c; exit 3");
+        let (status, output) = record(&mut command, Duration::from_secs(60), false).unwrap();
+        assert_eq!((status.code(), output.as_str()), (Some(3), "a\nb\nc\n"));
     }
 
     #[test]

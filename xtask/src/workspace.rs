@@ -4,7 +4,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -28,6 +28,8 @@ pub struct Workspace {
 pub struct Package {
     /// Its name.
     pub name: String,
+    /// Whether it may be published.
+    pub published: bool,
     /// Its targets: kind (`lib`, `bin`, `test`, …) and name.
     pub targets: Vec<(String, String)>,
 }
@@ -44,11 +46,15 @@ pub struct Built {
 impl Workspace {
     /// Asks cargo about the workspace that this program was started in.
     pub fn find() -> Result<Self, Error> {
-        let mut command = cargo();
         // `cargo run` sets it, also when the checkout was moved since the build.
-        if let Some(directory) = env::var_os("CARGO_MANIFEST_DIR") {
-            command.current_dir(directory);
-        }
+        let directory = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| OsString::from("."));
+        Self::at(Path::new(&directory))
+    }
+
+    /// Asks cargo about the workspace at `directory`.
+    pub fn at(directory: &Path) -> Result<Self, Error> {
+        let mut command = cargo();
+        command.current_dir(directory).stderr(Stdio::piped());
         command.args(["metadata", "--format-version", "1", "--no-deps"]);
         let output = process::capture(&mut command)?;
         parse(&output).ok_or_else(|| Error::Output {
@@ -87,9 +93,10 @@ impl Workspace {
         })
     }
 
-    /// Whether there is a member called `name`.
-    pub fn has(&self, name: &str) -> bool {
-        self.packages.iter().any(|package| package.name == name)
+    /// The names of the members that are published.
+    pub fn published(&self) -> impl Iterator<Item = &str> {
+        let published = self.packages.iter().filter(|package| package.published);
+        published.map(|package| package.name.as_str())
     }
 }
 
@@ -111,6 +118,7 @@ fn parse(metadata: &str) -> Option<Workspace> {
         });
         Some(Package {
             name: text(&value["name"])?,
+            published: value["publish"].is_null(),
             targets: targets.collect(),
         })
     };
@@ -155,6 +163,7 @@ mod tests {
             workspace.packages,
             [Package {
                 name: "a".into(),
+                published: true,
                 targets: targets.into()
             }]
         );
@@ -183,6 +192,14 @@ mod tests {
 
     #[test]
     fn this_workspace() {
-        assert!(Workspace::find().unwrap().has("xtask"));
+        let workspace = Workspace::find().unwrap();
+        assert!(
+            workspace
+                .packages
+                .iter()
+                .any(|package| package.name == "xtask")
+        );
+        assert!(workspace.published().any(|name| name == "vcpu-requests"));
+        assert!(!workspace.published().any(|name| name == "xtask"));
     }
 }
