@@ -5,6 +5,8 @@
 //! The targets in `fuzz_targets/` only call these. So `tests/corpus.rs` replays every corpus with a
 //! plain `cargo test`, on stable and without a fuzzer.
 
+pub mod command_line;
+pub mod kernel_image;
 pub mod requests;
 
 /// A fuzz target: its name, also that of its corpus, and what it does with an input. It panics
@@ -12,4 +14,8 @@ pub mod requests;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] = &[("requests", requests::run)];
+pub const TARGETS: &[Target] = &[
+    ("command_line", command_line::run),
+    ("kernel_image", kernel_image::run),
+    ("requests", requests::run),
+];

@@ -66,30 +66,43 @@ impl Compression {
 
     /// Unpacks a bzImage's payload into at most `limit` bytes.
     pub(super) fn unpack(self, payload: &[u8], limit: u64) -> Result<Vec<u8>, KernelError> {
+        // gzip ends with the unpacked length; behind all others, Linux's build appends it.
+        let expected = payload
+            .last_chunk()
+            .map_or(0, |len| u32::from_le_bytes(*len).into());
         match self {
             Self::None => Ok(payload.to_vec()),
-            Self::Gzip => self.read(flate2::read::GzDecoder::new(payload), limit),
+            Self::Gzip => self.read(flate2::read::GzDecoder::new(payload), expected, limit),
             Self::Xz => {
                 let window = u32::try_from(MAX_WINDOW / 1024).unwrap_or(u32::MAX);
                 // The estimate that is compared with it includes the decoder itself.
                 let decoder = lzma_rust2::XzReader::new_mem_limit(payload, false, window + 1024);
-                self.read(decoder, limit)
+                self.read(decoder, expected, limit)
             }
-            Self::Zstd => self.unpack_zstd(payload, limit),
+            Self::Zstd => self.unpack_zstd(payload, expected, limit),
             Self::Lz4 if payload.starts_with(&lz4_legacy::MAGIC) => {
-                // Linux appends the unpacked length to all but gzip. Nothing else marks the end.
+                // Nothing else than the appended length marks the end.
                 let blocks = payload.len().saturating_sub(4);
-                self.read(lz4_legacy::Decoder::new(&payload[..blocks]), limit)
+                self.read(
+                    lz4_legacy::Decoder::new(&payload[..blocks]),
+                    expected,
+                    limit,
+                )
             }
             Self::Lz4 | Self::Bzip2 | Self::Lzma | Self::Lzo => Err(KernelError::Unsupported(self)),
         }
     }
 
-    fn unpack_zstd(self, payload: &[u8], limit: u64) -> Result<Vec<u8>, KernelError> {
+    fn unpack_zstd(
+        self,
+        payload: &[u8],
+        expected: u64,
+        limit: u64,
+    ) -> Result<Vec<u8>, KernelError> {
         let mut decoder =
             ruzstd::decoding::StreamingDecoder::new_with_max_window_size(payload, MAX_WINDOW)
                 .map_err(|error| self.failed(&error))?;
-        let bytes = self.read(&mut decoder, limit)?;
+        let bytes = self.read(&mut decoder, expected, limit)?;
         let frame = decoder.into_frame_decoder();
         match (
             frame.get_checksum_from_data(),
@@ -102,8 +115,11 @@ impl Compression {
         }
     }
 
-    fn read(self, decoder: impl Read, limit: u64) -> Result<Vec<u8>, KernelError> {
-        let mut bytes = Vec::new();
+    /// Reads all that `decoder` gives. Space for the `expected` length is reserved, though not yet
+    /// touched; it need not be true.
+    fn read(self, decoder: impl Read, expected: u64, limit: u64) -> Result<Vec<u8>, KernelError> {
+        let expected = usize::try_from(expected.min(limit)).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(expected);
         let result = decoder
             .take(limit.saturating_add(1))
             .read_to_end(&mut bytes);
