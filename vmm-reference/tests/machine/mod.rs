@@ -184,7 +184,7 @@ impl Machine {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        Ran::of(self.command(arguments).spawn().unwrap())
+        Ran::run(&mut self.command(arguments))
     }
 
     pub fn summary(&self) -> serde_json::Value {
@@ -207,6 +207,13 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Runs `command`; what it says is caught.
+    pub fn run(command: &mut Command) -> Self {
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::of(command.spawn().unwrap())
+    }
+
     pub fn of(child: Child) -> Self {
         let output = child.wait_with_output().unwrap();
         Self::new(output.status, &output.stdout, &output.stderr)
