@@ -46,6 +46,7 @@ pub fn for_vcpu(
 ) -> Vec<kvm_cpuid_entry2> {
     let mut entries = supported.to_vec();
     features(&mut entries, machine);
+    hide_sgx(&mut entries);
     timing(&mut entries, machine);
     Topology::new(machine.vcpus, index).apply(&mut entries);
     entries
@@ -60,6 +61,24 @@ fn features(entries: &mut [kvm_cpuid_entry2], machine: &Machine) {
         entry.ecx &= !(OSXSAVE | TSC_DEADLINE);
         if machine.tsc_deadline_timer {
             entry.ecx |= TSC_DEADLINE;
+        }
+    }
+}
+
+/// KVM supports SGX for guests that are given enclave memory; this one is not.
+fn hide_sgx(entries: &mut Vec<kvm_cpuid_entry2>) {
+    const EXTENDED_FEATURES: u32 = 0x7;
+    const SGX_DETAILS: u32 = 0x12;
+    /// Leaf 7, EBX.
+    const SGX: u32 = 1 << 2;
+    /// Leaf 7, ECX: launch control.
+    const SGX_LC: u32 = 1 << 30;
+
+    entries.retain(|entry| entry.function != SGX_DETAILS);
+    for entry in entries {
+        if (entry.function, entry.index) == (EXTENDED_FEATURES, 0) {
+            entry.ebx &= !SGX;
+            entry.ecx &= !SGX_LC;
         }
     }
 }

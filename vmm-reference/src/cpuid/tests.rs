@@ -136,6 +136,16 @@ fn the_frequency_is_told_where_it_is_known() {
 
 #[test]
 fn what_is_not_the_machines_is_passed_on() {
-    let other = entry(0x7, 0, [2, 3, 5, 7]);
-    assert_eq!(for_vcpu(&[other], &MACHINE, 0), [other]);
+    let others = [entry(0x7, 0, [2, 3, 5, 7]), entry(0x7, 1, [11, 13, 17, 19])];
+    assert_eq!(for_vcpu(&others, &MACHINE, 0), others);
+}
+
+#[test]
+fn sgx_is_hidden() {
+    let supported = [
+        entry(0x7, 0, [2, 3 | 1 << 2, 5 | 1 << 30, 7]),
+        entry(0x12, 0, [1, 0, 0, 0]),
+    ];
+    let shown = for_vcpu(&supported, &MACHINE, 0);
+    assert_eq!(shown, [entry(0x7, 0, [2, 3, 5, 7])]);
 }

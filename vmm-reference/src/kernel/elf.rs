@@ -37,6 +37,9 @@ pub(super) struct Elf {
     pub(super) pvh_entry: Option<u32>,
     /// The guest-physical memory of each segment, in ascending order.
     pub(super) segments: Vec<Range<u64>>,
+    /// Where the ELF file ends. Linux's build appends relocations, which only its own
+    /// decompressor reads.
+    pub(super) file_len: u64,
 }
 
 impl Elf {
@@ -55,12 +58,20 @@ impl Elf {
                 "its ELF header names no program headers",
             ));
         }
-        let headers = table("program headers", bytes, headers, count, PROGRAM_HEADER_LEN)?;
+        let headers = table(
+            "program header table",
+            bytes,
+            headers,
+            count,
+            PROGRAM_HEADER_LEN,
+        )?;
 
+        let mut file_len = headers.end;
         let mut segments = Vec::new();
         let mut pvh_entry = None;
         for header in headers.step_by(PROGRAM_HEADER_LEN as usize) {
             let segment = Segment::parse(bytes, header)?;
+            file_len = file_len.max(segment.file.end);
             match segment.kind {
                 SEGMENT_LOAD if !segment.memory.is_empty() => segments.push(segment.memory),
                 SEGMENT_NOTE if pvh_entry.is_none() => {
@@ -69,7 +80,7 @@ impl Elf {
                 _ => {}
             }
         }
-        check_sections(bytes, sections, section_count, section_len)?;
+        let sections = check_sections(bytes, sections, section_count, section_len)?;
 
         segments.sort_by_key(|segment| segment.start);
         for (first, second) in segments.iter().zip(segments.iter().skip(1)) {
@@ -92,6 +103,7 @@ impl Elf {
             entry,
             pvh_entry,
             segments,
+            file_len: file_len.max(sections),
         })
     }
 }
@@ -132,7 +144,7 @@ impl Segment {
         }
         Ok(Self {
             kind,
-            file: offset..file_end,
+            file: if in_file > 0 { offset..file_end } else { 0..0 },
             memory: physical..memory_end,
         })
     }
@@ -194,17 +206,29 @@ fn table(
     Ok(start..end)
 }
 
-/// Is all of the section table there, and all that it names?
-fn check_sections(bytes: &[u8], start: u64, count: u16, entry_len: u16) -> Result<(), KernelError> {
+/// Is all of the section table there, and all that it names? Returns where that ends.
+fn check_sections(
+    bytes: &[u8],
+    start: u64,
+    count: u16,
+    entry_len: u16,
+) -> Result<u64, KernelError> {
     if start == 0 || count == 0 {
-        return Ok(());
+        return Ok(0);
     }
     if u64::from(entry_len) != SECTION_HEADER_LEN {
         return Err(KernelError::Damaged(
             "its section headers have a wrong size",
         ));
     }
-    let headers = table("section headers", bytes, start, count, SECTION_HEADER_LEN)?;
+    let headers = table(
+        "section header table",
+        bytes,
+        start,
+        count,
+        SECTION_HEADER_LEN,
+    )?;
+    let mut last = headers.end;
     for header in headers.step_by(SECTION_HEADER_LEN as usize) {
         let word = |at: u64| u64_at(bytes, header + at).unwrap_or_default();
         if u32_at(bytes, header + 4) == Some(SECTION_NOBITS) {
@@ -214,8 +238,9 @@ fn check_sections(bytes: &[u8], start: u64, count: u16, entry_len: u16) -> Resul
         if end > bytes.len() as u64 {
             return Err(truncated("last section", bytes, end));
         }
+        last = last.max(end);
     }
-    Ok(())
+    Ok(last)
 }
 
 /// Looks for the PVH entry point in a segment of notes.

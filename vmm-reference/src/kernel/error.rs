@@ -67,7 +67,9 @@ pub enum KernelError {
         reason: String,
     },
     /// The payload is larger than can be useful.
-    #[error("unpacks to more than {limit} bytes; give the guest more memory")]
+    #[error(
+        "unpacks to more than {limit} bytes, the most that is allowed: the guest's memory, 512 MiB at most"
+    )]
     TooLargeUnpacked {
         /// The limit.
         limit: u64,

@@ -37,7 +37,7 @@ use crate::image_file;
 /// The largest file that is taken for a kernel: one with all debugging information.
 const MAX_FILE_LEN: u64 = 2 << 30;
 
-/// The largest kernel that [`extract_elf`] unpacks.
+/// The largest kernel that is unpacked, however large the guest's memory.
 const MAX_UNPACKED_LEN: u64 = 512 << 20;
 
 /// A kernel that was read and checked.
@@ -111,15 +111,16 @@ pub fn extract_elf(image: &[u8]) -> Result<Cow<'_, [u8]>, KernelError> {
     if !bzimage::is_bzimage(image) {
         return parse_elf(image).map(|_| Cow::Borrowed(image));
     }
-    let unpacked = unpack(image, &BzImage::parse(image)?, MAX_UNPACKED_LEN)?;
-    Elf::parse(&unpacked)?;
+    let mut unpacked = unpack(image, &BzImage::parse(image)?, MAX_UNPACKED_LEN)?;
+    let elf = Elf::parse(&unpacked)?;
+    unpacked.truncate(usize::try_from(elf.file_len).unwrap_or(usize::MAX));
     Ok(Cow::Owned(unpacked))
 }
 
 fn unpack(bytes: &[u8], image: &BzImage, limit: u64) -> Result<Vec<u8>, KernelError> {
     let payload = bytes::slice(bytes, image.payload.clone()).unwrap_or_default();
     let compression = Compression::detect(payload).ok_or(KernelError::NoPayload)?;
-    compression.unpack(payload, limit)
+    compression.unpack(payload, limit.min(MAX_UNPACKED_LEN))
 }
 
 /// What is no bzImage must be an ELF file; if not, says what it is.

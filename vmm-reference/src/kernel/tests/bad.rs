@@ -94,9 +94,9 @@ fn bad_elf_headers() {
     let cases: &[(&[Patch], &str)] = &[
         (&[(54, &[55])], "names no program headers"),
         (&[(56, &[0])], "names no program headers"),
-        (&[(56, &[255, 255])], "program headers ends at byte"),
-        (&[(32, huge)], "program headers ends at byte"),
-        (&[(40, huge)], "section headers ends at byte"),
+        (&[(56, &[255, 255])], "program header table ends at byte"),
+        (&[(32, huge)], "program header table ends at byte"),
+        (&[(40, huge)], "section header table ends at byte"),
         (&[(58, &[1])], "section headers have a wrong size"),
         (&[(FIRST + 8, huge)], "overflows"),
         (&[(FIRST + 32, huge)], "overflows"),
