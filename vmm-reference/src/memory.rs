@@ -189,6 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn memory_above_the_gap_is_in_the_map() {
+        // Nothing is touched, so this costs address space only.
+        let memory = create_on(&MemoryConfig { size_mib: 4096 }, None).unwrap();
+        let ram: Vec<_> = map(&memory)
+            .into_iter()
+            .filter(|entry| entry.kind == MapKind::Ram)
+            .map(|entry| entry.range)
+            .collect();
+        let gib = 1 << 30;
+        assert_eq!(ram, [0..0x9_fc00, 0x10_0000..3 * gib, 4 * gib..5 * gib]);
+    }
+
+    #[test]
     fn the_hosts_memory_is_read() {
         let meminfo = "MemFree: 1 kB\nMemTotal:       16307256 kB\n";
         assert_eq!(mem_total_kib(meminfo), Some(16_307_256));

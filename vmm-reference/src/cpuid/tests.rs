@@ -149,3 +149,34 @@ fn sgx_is_hidden() {
     let shown = for_vcpu(&supported, &MACHINE, 0);
     assert_eq!(shown, [entry(0x7, 0, [2, 3, 5, 7])]);
 }
+
+/// What this host's KVM lists, made into a machine's, is what this host's KVM takes; and it is
+/// then what it gives back.
+#[test]
+fn kvm_takes_it() {
+    let Ok(kvm) = kvm_ioctls::Kvm::new() else {
+        eprintln!("SKIPPED: kvm_takes_it: no usable /dev/kvm");
+        return;
+    };
+    let supported = kvm
+        .get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES)
+        .unwrap();
+    let vm = kvm.create_vm().unwrap();
+    vm.create_irq_chip().unwrap();
+    for index in 0..3 {
+        let vcpu = vm.create_vcpu(index.into()).unwrap();
+        let machine = Machine {
+            vcpus: 3,
+            ..MACHINE
+        };
+        let entries = for_vcpu(supported.as_slice(), &machine, index);
+        vcpu.set_cpuid2(&kvm_bindings::CpuId::from_entries(&entries).unwrap())
+            .unwrap();
+        let taken = vcpu
+            .get_cpuid2(kvm_bindings::KVM_MAX_CPUID_ENTRIES)
+            .unwrap();
+        let ids = |entries: &[kvm_cpuid_entry2]| find(entries, 1, 0)[1];
+        assert_eq!(ids(taken.as_slice()), ids(&entries));
+        assert_eq!(ids(&entries) >> 24, u32::from(index));
+    }
+}

@@ -68,7 +68,7 @@ pub enum KernelError {
     },
     /// The payload is larger than can be useful.
     #[error(
-        "unpacks to more than {limit} bytes, the most that is allowed: the guest's memory, 512 MiB at most"
+        "unpacks to more than {limit} bytes, the most allowed (the guest's memory, 512 MiB at most); raise --memory size_mib"
     )]
     TooLargeUnpacked {
         /// The limit.
