@@ -26,13 +26,8 @@ use crate::terminal::RawTerminal;
 
 const TAKEN: [i32; 7] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGUSR1];
 
-/// Takes signals while it lives.
-pub struct Signals {
-    taken: Vec<Taken>,
-    first: Arc<FirstOutcome>,
-    terminal: Rc<Option<RawTerminal>>,
-    show_registers: Box<dyn FnMut()>,
-}
+/// Signals that no longer have their default action: what comes waits until it is handled.
+pub struct Signals(Vec<Taken>);
 
 struct Taken {
     signal: i32,
@@ -46,17 +41,8 @@ impl Signals {
     ///
     /// # Errors
     /// When a handler or its pipe cannot be had.
-    pub fn take(
-        first: Arc<FirstOutcome>,
-        terminal: Rc<Option<RawTerminal>>,
-        show_registers: impl FnMut() + 'static,
-    ) -> io::Result<Self> {
-        let mut this = Self {
-            taken: Vec::new(),
-            first,
-            terminal,
-            show_registers: Box::new(show_registers),
-        };
+    pub fn take() -> io::Result<Self> {
+        let mut this = Self(Vec::new());
         for signal in TAKEN {
             if is_ignored(signal)? {
                 continue;
@@ -64,11 +50,44 @@ impl Signals {
             let (came, comes) = UnixStream::pair()?;
             came.set_nonblocking(true)?;
             let id = pipe::register(signal, comes)?;
-            this.taken.push(Taken { signal, id, came });
+            this.0.push(Taken { signal, id, came });
         }
         Ok(this)
     }
 
+    /// For the event loop: with what the signals are about.
+    pub fn handled(
+        self,
+        first: Arc<FirstOutcome>,
+        terminal: Rc<Option<RawTerminal>>,
+        show_registers: impl FnMut() + 'static,
+    ) -> HandledSignals {
+        HandledSignals {
+            signals: self,
+            first,
+            terminal,
+            show_registers: Box::new(show_registers),
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for taken in &self.0 {
+            unregister(taken.id);
+        }
+    }
+}
+
+/// Handles signals in the event loop.
+pub struct HandledSignals {
+    signals: Signals,
+    first: Arc<FirstOutcome>,
+    terminal: Rc<Option<RawTerminal>>,
+    show_registers: Box<dyn FnMut()>,
+}
+
+impl HandledSignals {
     fn handle(&mut self, signal: i32) {
         match signal {
             SIGUSR1 => (self.show_registers)(),
@@ -92,9 +111,9 @@ impl Signals {
     }
 }
 
-impl MutEventSubscriber for Signals {
+impl MutEventSubscriber for HandledSignals {
     fn init(&mut self, ops: &mut EventOps<'_>) {
-        for (taken, index) in self.taken.iter().zip(0..) {
+        for (taken, index) in self.signals.0.iter().zip(0..) {
             if let Err(error) = ops.add(Events::with_data(&taken.came, index, EventSet::IN)) {
                 log::error!("cannot watch for signal {}: {error}", taken.signal);
             }
@@ -102,7 +121,7 @@ impl MutEventSubscriber for Signals {
     }
 
     fn process(&mut self, events: Events, _ops: &mut EventOps<'_>) {
-        let Some(taken) = self.taken.get_mut(events.data() as usize) else {
+        let Some(taken) = self.signals.0.get_mut(events.data() as usize) else {
             return;
         };
         // Emptied before the signal is handled: one that comes meanwhile is handled again.
@@ -114,14 +133,6 @@ impl MutEventSubscriber for Signals {
         {}
         let signal = taken.signal;
         self.handle(signal);
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        for taken in &self.taken {
-            unregister(taken.id);
-        }
     }
 }
 

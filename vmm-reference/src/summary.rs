@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 
 /// The summary cannot be written.
 #[derive(Debug, Error)]
-#[error("cannot write the summary {}: {source}", path.display())]
+#[error("cannot write the summary {path:?}: {source}")]
 pub struct SummaryError {
     /// Where to.
     pub path: PathBuf,

@@ -216,3 +216,104 @@ impl Handler<KvmVcpu> for VcpuHandler {
 fn is_reset_vector(at: &GuestInstruction) -> bool {
     at.rip == 0xfff0
 }
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::GuestAddress;
+
+    use super::*;
+    use crate::devices::{I8042, PortBus};
+
+    fn handler() -> (VcpuHandler, Arc<FirstOutcome>) {
+        let first = Arc::new(FirstOutcome::new().unwrap());
+        let reporting = first.clone();
+        let i8042 = I8042::new(move || reporting.report(Outcome::Reset));
+        let mut ports = PortBus::new();
+        ports.register(0x64, 1, Arc::new(i8042)).unwrap();
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 4096)]).unwrap();
+        let handler = VcpuHandler::new(1, Arc::new(ports), memory, first.clone());
+        (handler, first)
+    }
+
+    fn outcome_of(exit: Exit<'_>) -> String {
+        let (mut handler, first) = handler();
+        let Ok(flow) = handler.exit(exit);
+        assert_eq!(flow, Flow::Stop);
+        first.get().unwrap().name().to_owned()
+    }
+
+    #[test]
+    fn the_vcpu_that_ends_the_run_stops_at_once() {
+        let (mut handler, first) = handler();
+        let data = &[0xfe];
+        let mut out = |port| {
+            handler.exit(Exit::IoOut {
+                port,
+                size: 1,
+                data,
+            })
+        };
+        assert_eq!(out(0x80), Ok(Flow::Continue));
+        assert_eq!(out(0x64), Ok(Flow::Stop));
+        assert_eq!(first.get().unwrap().name(), "reset");
+    }
+
+    #[test]
+    fn another_vcpu_stops_at_its_next_port_access() {
+        let (mut handler, first) = handler();
+        let mut data = [0];
+        let mut read = || {
+            handler.exit(Exit::IoIn {
+                port: 0x80,
+                size: 1,
+                data: &mut data,
+            })
+        };
+        assert_eq!(read(), Ok(Flow::Continue));
+        first.report(Outcome::PowerOff);
+        assert_eq!(read(), Ok(Flow::Stop));
+        assert_eq!(data, [0xff]);
+    }
+
+    #[test]
+    fn nothing_is_in_memory() {
+        let (mut handler, first) = handler();
+        let mut data = [0; 8];
+        let read = Exit::MmioRead {
+            address: u64::MAX,
+            data: &mut data,
+        };
+        assert_eq!(handler.exit(read), Ok(Flow::Continue));
+        assert_eq!(data, [0xff; 8]);
+        let write = Exit::MmioWrite {
+            address: 0,
+            data: &data,
+        };
+        assert_eq!(handler.exit(write), Ok(Flow::Continue));
+        assert!(!first.is_reported());
+    }
+
+    #[test]
+    fn other_exits_end_the_run_by_their_names() {
+        let event = |kind| Exit::SystemEvent { kind, data: &[] };
+        assert_eq!(outcome_of(event(KVM_SYSTEM_EVENT_SHUTDOWN)), "poweroff");
+        assert_eq!(outcome_of(event(KVM_SYSTEM_EVENT_RESET)), "reset");
+        assert_eq!(outcome_of(event(99)), "unexpected_exit");
+        assert_eq!(outcome_of(Exit::Hlt), "unexpected_exit");
+        assert_eq!(outcome_of(Exit::Other { reason: 77 }), "unexpected_exit");
+        let refused = Exit::FailEntry { reason: 7, cpu: 0 };
+        assert_eq!(outcome_of(refused), "entry_failed");
+    }
+
+    #[test]
+    fn fatal_exits_are_looked_into() {
+        let (mut handler, first) = handler();
+        assert_eq!(handler.exit(Exit::Shutdown), Ok(Flow::Inspect));
+        let error = Exit::InternalError {
+            suberror: 1,
+            data: &[],
+        };
+        assert_eq!(handler.exit(error), Ok(Flow::Inspect));
+        assert!(!first.is_reported(), "before the registers are at hand");
+    }
+}

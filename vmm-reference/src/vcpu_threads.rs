@@ -20,36 +20,21 @@ const STOP: Duration = Duration::from_secs(10);
 /// A handle on one of the VMM's vCPUs.
 pub type Handle = VcpuHandle<KvmVcpu, VcpuRequest>;
 
-/// The threads. They are stopped when this is dropped.
-pub struct VcpuThreads {
+/// The vCPUs before they run.
+pub struct Vcpus {
+    runners: Vec<Runner<KvmVcpu, VcpuHandler>>,
     handles: Vec<Handle>,
-    threads: Vec<JoinHandle<()>>,
 }
 
-impl VcpuThreads {
-    /// Starts a thread for each of `vcpus`. What ends one, other than being stopped, is reported to
-    /// `first`.
-    ///
-    /// # Errors
-    /// When a thread cannot be started; those that were are stopped.
-    pub fn start(
-        vcpus: Vec<(KvmVcpu, VcpuHandler)>,
-        first: &Arc<FirstOutcome>,
-    ) -> io::Result<Self> {
-        let mut this = Self {
-            handles: Vec::new(),
-            threads: Vec::new(),
-        };
-        for ((vcpu, handler), index) in vcpus.into_iter().zip(0..) {
-            let runner = Runner::new(vcpu, handler);
-            this.handles.push(runner.handle());
-            let first = Arc::clone(first);
-            let thread = thread::Builder::new()
-                .name(format!("vcpu{index}"))
-                .spawn(move || run(index, runner, &first))?;
-            this.threads.push(thread);
-        }
-        Ok(this)
+impl Vcpus {
+    /// All vCPUs of the machine, in order.
+    pub fn new(vcpus: Vec<(KvmVcpu, VcpuHandler)>) -> Self {
+        let runners: Vec<_> = vcpus
+            .into_iter()
+            .map(|(vcpu, handler)| Runner::new(vcpu, handler))
+            .collect();
+        let handles = runners.iter().map(Runner::handle).collect();
+        Self { runners, handles }
     }
 
     /// Handles on the vCPUs, in order.
@@ -57,6 +42,33 @@ impl VcpuThreads {
         &self.handles
     }
 
+    /// Starts a thread for each. What ends one, other than being stopped, is reported to `first`.
+    ///
+    /// # Errors
+    /// When a thread cannot be started; those that were are stopped.
+    pub fn start(self, first: &Arc<FirstOutcome>) -> io::Result<VcpuThreads> {
+        let mut threads = VcpuThreads {
+            handles: self.handles,
+            threads: Vec::new(),
+        };
+        for (runner, index) in self.runners.into_iter().zip(0..) {
+            let first = Arc::clone(first);
+            let thread = thread::Builder::new()
+                .name(format!("vcpu{index}"))
+                .spawn(move || run(index, runner, &first))?;
+            threads.threads.push(thread);
+        }
+        Ok(threads)
+    }
+}
+
+/// The threads. They are stopped when this is dropped.
+pub struct VcpuThreads {
+    handles: Vec<Handle>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl VcpuThreads {
     /// Stops all and waits until they have. Returns what they have counted.
     pub fn stop(mut self) -> Vec<Statistics> {
         self.end();

@@ -101,8 +101,11 @@ impl ConsoleOutput {
         }
         let room = LIMIT.saturating_sub(state.buffer.len());
         let fitting = bytes.get(..room).unwrap_or(bytes);
+        // The thread waits for nothing else than the first byte.
+        if state.buffer.is_empty() {
+            self.0.changed.notify_all();
+        }
         state.buffer.extend_from_slice(fitting);
-        self.0.changed.notify_all();
     }
 
     /// From now on nobody waits for room.
