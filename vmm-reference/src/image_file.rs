@@ -10,12 +10,12 @@ use std::path::Path;
 
 use thiserror::Error;
 
-/// Why a file can't be used.
+/// Why a file can't be used. A message begins where "the file …" left off.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// It can't be opened or read.
-    #[error("{0}")]
+    #[error("can't be read: {0}")]
     Io(#[from] io::Error),
     /// It is a directory.
     #[error("is a directory; name a file")]

@@ -15,7 +15,7 @@ use crate::kernel::KernelError;
 #[non_exhaustive]
 pub enum BootError {
     /// The kernel can't be booted.
-    #[error("the kernel {path:?}: {reason}")]
+    #[error("the kernel {path:?} {reason}")]
     Kernel {
         /// Its file.
         path: PathBuf,
@@ -23,7 +23,7 @@ pub enum BootError {
         reason: KernelError,
     },
     /// The initrd can't be loaded.
-    #[error("the initrd {path:?}: {reason}")]
+    #[error("the initrd {path:?} {reason}")]
     Initrd {
         /// Its file.
         path: PathBuf,

@@ -68,7 +68,7 @@ fn mistakes_are_named() {
     let cases: [(Change, &str); 10] = [
         (
             |_, config| config.kernel.path = "/nonexistent".into(),
-            "the kernel \"/nonexistent\": No such",
+            "the kernel \"/nonexistent\" can't be read: No such",
         ),
         (
             |files, config| config.kernel.path = files.dir.as_path().into(),
@@ -104,7 +104,7 @@ fn mistakes_are_named() {
         ),
         (
             |_, config| config.initrd = Some("/nonexistent".into()),
-            "the initrd \"/nonexistent\": No such",
+            "the initrd \"/nonexistent\" can't be read: No such",
         ),
     ];
     for (change, expected) in cases {
