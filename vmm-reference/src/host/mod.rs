@@ -25,7 +25,7 @@ pub use debug::Works;
 pub use instructions::{INSTRUCTIONS, Instruction, Ran};
 pub use probe_guest::ProbeError;
 pub use speed::Speed;
-pub use verdict::{NATIVE_BELOW_NS, Verdict};
+pub use verdict::Verdict;
 
 /// What was found.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::io;
 
-use super::{HostReport, NATIVE_BELOW_NS, ProbeError, Ran, Speed, Works};
+use super::{HostReport, ProbeError, Ran, Speed, Works};
 use crate::kvm_device::CAPABILITIES;
 
 impl Display for HostReport {
@@ -52,7 +52,7 @@ fn measured(
 
 impl Display for Speed {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let conclusion = if self.guest_ns < NATIVE_BELOW_NS {
+        let conclusion = if self.is_native() {
             "guest kernels run natively"
         } else {
             "KVM emulates guest kernels"

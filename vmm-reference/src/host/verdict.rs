@@ -5,14 +5,6 @@
 use super::{HostReport, Ran};
 use crate::kvm_device::CAPABILITIES;
 
-/// A guest kernel instruction must take less than this many nanoseconds.
-///
-/// Hardware runs one in under 1 ns, a processor that is itself emulated in 1 to 30 ns; KVM's own
-/// instruction emulator needs about 500 ns. 100 lies between with room on both sides. Speed
-/// matters by itself, too: a stock kernel executes some 2 billion instructions on its way to init,
-/// which at 500 ns each are more than a quarter of an hour.
-pub const NATIVE_BELOW_NS: f64 = 100.0;
-
 /// What to run where Linux cannot boot.
 const INSTEAD: &str = "run `cargo xtask boot --accel lab-svm`, which boots it in an emulated \
                        machine that has a KVM of its own";
@@ -70,7 +62,7 @@ fn judge(report: &HostReport) -> Result<String, String> {
         .map(|&(name, _)| name.to_uppercase())
         .collect();
     let refused = refused.join(", ");
-    if speed.guest_ns >= NATIVE_BELOW_NS {
+    if !speed.is_native() {
         let lacks = if refused.is_empty() {
             String::new()
         } else {
