@@ -39,6 +39,9 @@ pub enum FileError {
     Shrank,
 }
 
+/// How much of a file tells what it is.
+const HEAD_LEN: u64 = 4096;
+
 /// A regular file and its length, which is not 0.
 pub(crate) fn open(path: &Path) -> Result<(File, u64), FileError> {
     let file = OpenOptions::new()
@@ -58,16 +61,28 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64), FileError> {
     }
 }
 
-/// The whole file, when it has at most `max` bytes.
-pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
+/// The whole file, when it has at most `max` bytes and `accept` takes its first bytes (up to
+/// [`HEAD_LEN`]) for what it should be. So a large file of something else is not read.
+pub(crate) fn read<E: From<FileError>>(
+    path: &Path,
+    max: u64,
+    accept: impl FnOnce(&[u8]) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
     let (file, len) = open(path)?;
     if len > max {
-        return Err(FileError::TooLarge { len, max });
+        return Err(FileError::TooLarge { len, max }.into());
     }
     let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
-    file.take(len).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 == len {
-        Ok(bytes)
+    read_up_to(len.min(HEAD_LEN), &file, &mut bytes)?;
+    accept(&bytes)?;
+    read_up_to(len, &file, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn read_up_to(end: u64, file: &File, bytes: &mut Vec<u8>) -> Result<(), FileError> {
+    file.take(end - bytes.len() as u64).read_to_end(bytes)?;
+    if bytes.len() as u64 == end {
+        Ok(())
     } else {
         Err(FileError::Shrank)
     }
@@ -77,6 +92,7 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
 mod tests {
     use super::*;
     use vmm_sys_util::tempdir::TempDir;
+    use vmm_sys_util::tempfile::TempFile;
 
     #[test]
     fn only_a_regular_file_with_content_is_opened() {
@@ -102,10 +118,25 @@ mod tests {
         ));
         assert!(matches!(open(&file), Err(FileError::Empty)));
         std::fs::write(&file, b"abc").unwrap();
-        assert_eq!(read(&file, 3).unwrap(), b"abc");
+        let read = |max| read(&file, max, |_| Ok::<_, FileError>(()));
+        assert_eq!(read(3).unwrap(), b"abc");
         assert!(matches!(
-            read(&file, 2),
+            read(2),
             Err(FileError::TooLarge { len: 3, max: 2 })
         ));
+    }
+
+    #[test]
+    fn a_large_file_is_read_when_its_head_is_accepted() {
+        let file = TempFile::new().unwrap();
+        let bytes = vec![7; 3 * HEAD_LEN as usize];
+        std::fs::write(file.as_path(), &bytes).unwrap();
+        let accepted = read(file.as_path(), u64::MAX, |head| {
+            assert_eq!(head.len() as u64, HEAD_LEN);
+            Ok::<_, FileError>(())
+        });
+        assert!(accepted.unwrap() == bytes);
+        let refused = read(file.as_path(), u64::MAX, |_| Err(FileError::Empty));
+        assert!(matches!(refused, Err(FileError::Empty)));
     }
 }

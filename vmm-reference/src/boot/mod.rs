@@ -31,7 +31,6 @@ use crate::{acpi, initrd, layout};
 /// What a kernel is told by its boot parameters, whichever the protocol.
 #[derive(Debug)]
 struct Handover {
-    cmdline_len: u32,
     initrd: Option<Range<u64>>,
     rsdp: u64,
     setup_header: Option<setup_header>,
@@ -77,7 +76,6 @@ pub fn prepare(memory: &GuestMemoryMmap, config: &VmmConfig) -> Result<BootEntry
     )?;
 
     let handover = Handover {
-        cmdline_len: config.kernel.cmdline.len() as u32,
         initrd,
         rsdp: layout::ACPI.start,
         setup_header: kernel.setup_header,

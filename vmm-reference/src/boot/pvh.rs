@@ -60,7 +60,6 @@ mod tests {
     fn the_structures_refer_to_one_another() {
         let memory = memory::create(&crate::config::MemoryConfig { size_mib: 16 }).unwrap();
         let handover = Handover {
-            cmdline_len: 7,
             initrd: Some(0x80_0000..0x80_0123),
             rsdp: 0xe_0000,
             setup_header: None,

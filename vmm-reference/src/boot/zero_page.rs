@@ -8,6 +8,7 @@ use linux_loader::loader::bootparam::{boot_e820_entry, boot_params, setup_header
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::{BootError, Handover};
+use crate::config::MAX_CMDLINE_LEN;
 use crate::{layout, memory};
 
 const BOOT_FLAG: u16 = 0xaa55;
@@ -30,6 +31,7 @@ fn parameters(memory: &GuestMemoryMmap, handover: &Handover) -> boot_params {
         hdr: handover.setup_header.unwrap_or(setup_header {
             boot_flag: BOOT_FLAG,
             header: HEADER_MAGIC,
+            cmdline_size: MAX_CMDLINE_LEN as u32,
             ..Default::default()
         }),
         acpi_rsdp_addr: handover.rsdp,
@@ -38,7 +40,6 @@ fn parameters(memory: &GuestMemoryMmap, handover: &Handover) -> boot_params {
     params.hdr.type_of_loader = LOADER;
     // The command line and the initrd lie below 4 GiB by their placement.
     params.hdr.cmd_line_ptr = layout::CMDLINE as u32;
-    params.hdr.cmdline_size = handover.cmdline_len;
     params.hdr.ramdisk_image = initrd.start as u32;
     params.hdr.ramdisk_size = (initrd.end - initrd.start) as u32;
     for (slot, entry) in params.e820_table.iter_mut().zip(memory::map(memory)) {
@@ -62,7 +63,6 @@ mod tests {
     fn fields_are_where_linux_reads_them() {
         let memory = memory::create(&crate::config::MemoryConfig { size_mib: 16 }).unwrap();
         let handover = Handover {
-            cmdline_len: 7,
             initrd: Some(0x80_0000..0x80_0123),
             rsdp: 0xe_0000,
             setup_header: None,
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(word(0x218), 0x80_0000);
         assert_eq!(word(0x21c), 0x123);
         assert_eq!(word(0x228), 0x2_0000);
-        assert_eq!(word(0x238), 7);
+        assert_eq!(word(0x238), 2047);
         // The fourth entry of the memory map: 1 MiB to 16 MiB.
         assert_eq!(
             [word(0x2d0 + 60), word(0x2d0 + 68), word(0x2d0 + 76)],

@@ -274,8 +274,9 @@ fn definition() -> clap::Command {
         )
         .after_help(format!(
             "Numbers are decimal or 0x and hexadecimal. An empty value means the default.\n\
-             A value in double quotes may hold commas. Without quotes, a comma in cmdline only \n\
-             ends it when another parameter of --kernel follows.\n\n{}",
+             A value in double quotes may hold commas. Without quotes, a comma ends cmdline only\n\
+             where another parameter of --kernel follows.\n\
+             kernel_load_addr: no part of the kernel may lie below it [default: 1 MiB].\n\n{}",
             exit_status::HELP
         ))
 }

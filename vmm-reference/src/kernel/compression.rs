@@ -9,6 +9,9 @@
 use std::fmt;
 use std::io::{self, Read};
 
+use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::errors::FrameDecoderError;
+
 use super::{KernelError, elf, lz4_legacy};
 
 /// The largest window or dictionary that Linux's own build uses: 128 MiB, by `zstd --ultra -22`.
@@ -100,8 +103,12 @@ impl Compression {
         limit: u64,
     ) -> Result<Vec<u8>, KernelError> {
         let mut decoder =
-            ruzstd::decoding::StreamingDecoder::new_with_max_window_size(payload, MAX_WINDOW)
-                .map_err(|error| self.failed(&error))?;
+            StreamingDecoder::new_with_max_window_size(payload, MAX_WINDOW).map_err(|error| {
+                match error {
+                    FrameDecoderError::WindowSizeTooBig { .. } => KernelError::Unsupported(self),
+                    error => self.failed(&error),
+                }
+            })?;
         let bytes = self.read(&mut decoder, expected, limit)?;
         let frame = decoder.into_frame_decoder();
         match (
@@ -124,10 +131,13 @@ impl Compression {
             .take(limit.saturating_add(1))
             .read_to_end(&mut bytes);
         match result {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                Err(KernelError::Unsupported(self))
-            }
-            Err(error) => Err(self.failed(&error)),
+            Err(error) => Err(match error.kind() {
+                // A filter that is not known, or a dictionary that is too large.
+                io::ErrorKind::Unsupported | io::ErrorKind::OutOfMemory => {
+                    KernelError::Unsupported(self)
+                }
+                _ => self.failed(&error),
+            }),
             Ok(_) if bytes.len() as u64 > limit => Err(KernelError::TooLargeUnpacked { limit }),
             Ok(_) => Ok(bytes),
         }

@@ -25,6 +25,9 @@ const SECTION_HEADER_LEN: u64 = 64;
 const SECTION_NOBITS: u32 = 8;
 const SEGMENT_LOAD: u32 = 1;
 const SEGMENT_NOTE: u32 = 4;
+/// What only programs have: the path of their dynamic linker, thread-local storage.
+const SEGMENT_INTERPRETER: u32 = 3;
+const SEGMENT_TLS: u32 = 7;
 /// The note that names the entry point of the PVH boot protocol.
 const XEN_ELFNOTE_PHYS32_ENTRY: u32 = 18;
 
@@ -77,6 +80,7 @@ impl Elf {
                 SEGMENT_NOTE if pvh_entry.is_none() => {
                     pvh_entry = pvh_note(slice(bytes, segment.file).unwrap_or_default())?;
                 }
+                SEGMENT_INTERPRETER | SEGMENT_TLS => return Err(KernelError::Program),
                 _ => {}
             }
         }

@@ -19,6 +19,9 @@ pub enum KernelError {
     /// Nothing that this VMM boots.
     #[error("is not a kernel: neither an ELF vmlinux nor a bzImage vmlinuz")]
     NotAKernel,
+    /// An ELF file that a kernel is to execute.
+    #[error("is a program that runs on a kernel, not a kernel")]
+    Program,
     /// A compressed file that is not a bzImage.
     #[error("is a {0} file, not a kernel; unpack it, or use the vmlinuz itself")]
     Packed(Compression),
@@ -52,8 +55,9 @@ pub enum KernelError {
         /// The entry point.
         entry: u64,
     },
-    /// The payload is compressed in a way that this VMM does not know.
-    #[error("is compressed with {0}, which is not supported; use gzip, xz, lz4 or zstd")]
+    /// The payload is compressed in a way that this VMM does not know, or with a dictionary that is
+    /// larger than any that Linux's own build uses.
+    #[error("is compressed with {0} in a way that is not supported; use gzip, xz, lz4 or zstd")]
     Unsupported(Compression),
     /// The bzImage holds no payload that can be taken out.
     #[error("has no payload that can be unpacked; use an ELF vmlinux")]

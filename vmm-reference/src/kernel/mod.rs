@@ -59,7 +59,7 @@ impl Image {
     /// # Errors
     /// [`KernelError`] when the file is no complete x86-64 kernel.
     pub fn open(path: &Path, limit: u64) -> Result<Self, KernelError> {
-        Self::parse(image_file::read(path, MAX_FILE_LEN)?, limit)
+        Self::parse(image_file::read(path, MAX_FILE_LEN, check_head)?, limit)
     }
 
     /// Takes `bytes` for a kernel. What it unpacks to may have `limit` bytes.
@@ -123,10 +123,16 @@ fn unpack(bytes: &[u8], image: &BzImage, limit: u64) -> Result<Vec<u8>, KernelEr
     compression.unpack(payload, limit.min(MAX_UNPACKED_LEN))
 }
 
-/// What is no bzImage must be an ELF file; if not, says what it is.
+/// What is no bzImage must be an ELF file.
 fn parse_elf(bytes: &[u8]) -> Result<Elf, KernelError> {
-    if bytes.starts_with(elf::MAGIC) {
-        return Elf::parse(bytes);
+    check_head(bytes)?;
+    Elf::parse(bytes)
+}
+
+/// Does `bytes` begin as a kernel does? If not, says what it is.
+fn check_head(bytes: &[u8]) -> Result<(), KernelError> {
+    if bytes.starts_with(elf::MAGIC) || bzimage::is_bzimage(bytes) {
+        return Ok(());
     }
     // arm64 and RISC-V share a header, with the magic word at 56.
     let magic: Option<[u8; 4]> = bytes::array_at(bytes, 56);

@@ -78,6 +78,15 @@ fn not_a_kernel() {
         (patched(&[(5, &[2])]), "big-endian"),
         (patched(&[(18, &[99])]), "is for ELF machine 99"),
         (patched(&[(16, &[1])]), "not an executable"),
+        (
+            patched(&[(samples::PROGRAM_HEADERS + 56, &[3])]),
+            "is a program",
+        ),
+        (
+            patched(&[(samples::PROGRAM_HEADERS + 56, &[7])]),
+            "is a program",
+        ),
+        (std::fs::read("/proc/self/exe").unwrap(), "is a program"),
     ] {
         let line = refusal(image);
         assert!(line.contains(expected), "{line}");
