@@ -66,7 +66,11 @@ pub fn of_error(error: &VmmError) -> u8 {
     match error {
         VmmError::Kvm(_) | VmmError::Vm(_) | VmmError::VcpuSetup(_) | VmmError::Vcpu(_) => KVM,
         VmmError::Host { .. } | VmmError::Summary(_) => IO,
-        _ => CONFIGURATION,
+        VmmError::TooManyVcpus { .. }
+        | VmmError::Memory(_)
+        | VmmError::Boot(_)
+        | VmmError::SerialFile { .. }
+        | VmmError::SummaryPath(_) => CONFIGURATION,
     }
 }
 

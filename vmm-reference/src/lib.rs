@@ -1,6 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! A reference VMM that boots Linux, wired from rust-vmm crates.
+//!
+//! [`vmm::run`] boots what a [`config::VmmConfig`] describes and tells how it ended; the binary adds
+//! [`cli`] before it and [`exit_status`] behind it. [`host::HostReport`] tells what this host's KVM
+//! can do.
+//!
+//! ```no_run
+//! use vmm_reference::{config::VmmConfig, vmm};
+//!
+//! let mut config = VmmConfig::new("vmlinuz");
+//! config.vcpus.num = 2;
+//! let outcome = vmm::run(&config)?;
+//! println!("{outcome}");
+//! # Ok::<(), vmm::VmmError>(())
+//! ```
 
 pub mod acpi;
 pub mod boot;

@@ -5,6 +5,7 @@
 mod machine;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use machine::{Guest, Machine, Ran, has_kvm, read_until, send, type_in};
@@ -28,6 +29,21 @@ fn a_guest_prints_and_powers_off() {
     assert!(summary["seconds"].as_f64().unwrap() > 0.0);
     assert!(summary["vmm_rss_kib"].as_u64().unwrap() > 0);
     assert!(summary["guest_rss_kib"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_string_instruction_prints_all_of_its_elements() {
+    if !has_kvm("a_string_instruction_prints_all_of_its_elements") {
+        return;
+    }
+    let text = "many bytes at once";
+    let machine = Machine::new(&Guest::new().print_string(text).power_off().spin());
+    let ran = machine.run(&[]);
+    assert_eq!(
+        (ran.status, ran.output.as_str()),
+        (Some(0), text),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -152,6 +168,28 @@ fn signals_end_a_guest_in_order() {
         assert!(ran.complaint().starts_with("ended by SIG"), "{ran:?}");
         assert_eq!(machine.summary()["outcome"], "signal");
     }
+}
+
+#[test]
+fn a_signal_that_is_ignored_stays_ignored() {
+    if !has_kvm("a_signal_that_is_ignored_stays_ignored") {
+        return;
+    }
+    let machine = Machine::new(&Guest::new().print("up").echo_until_q().power_off().spin());
+    let mut command = machine.command(&[]);
+    let ignore = || {
+        // SAFETY: signal is async-signal-safe, and SIG_IGN is no function.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+        Ok(())
+    };
+    // SAFETY: the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(ignore) };
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    read_until(child.stdout.as_mut().unwrap(), "up");
+    send(&child, libc::SIGHUP);
+    type_in(&mut child, b"q");
+    let ran = Ran::of(child);
+    assert_eq!((ran.status, ran.output.as_str()), (Some(0), "q"), "{ran:?}");
 }
 
 #[test]

@@ -115,6 +115,8 @@ fn ctrl_a_x_quits_a_guest_that_reads_nothing() {
     let shown = read_until(&mut terminal.ours, "up");
     assert!(shown.contains("Ctrl-A x quits"), "{shown}");
     assert!(terminal.settings().is_raw());
+    terminal.ours.write_all(b"\x01r").unwrap();
+    read_until(&mut terminal.ours, "vCPU 0: `jmp");
     // Ctrl-C is the guest's.
     terminal
         .ours
