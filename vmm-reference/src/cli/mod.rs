@@ -11,7 +11,9 @@
 //! [`parse`] is a pure function: it looks at no file. What can be checked without one is checked
 //! here, so that a mistake costs nothing.
 
+mod clap_error;
 mod error;
+mod flags;
 mod parameters;
 
 #[cfg(test)]
@@ -20,17 +22,16 @@ mod tests;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches};
+use clap::ArgMatches;
 use log::LevelFilter;
 
 pub use self::error::CliError;
-use self::parameters::{Flag, Parameter, shown};
+use self::flags::{HOST, INITRD, KERNEL, LOG, MEMORY, NOT_YET, SERIAL, SUMMARY, VCPU};
+use self::parameters::shown;
 use crate::config::{
     DEFAULT_CMDLINE, DEFAULT_MEMORY_MIB, KernelConfig, MAX_CMDLINE_LEN, MAX_VCPUS, MemoryConfig,
     SerialConfig, VcpuConfig, VmmConfig,
 };
-use crate::exit_status;
 
 /// What the user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,54 +50,6 @@ pub enum Command {
     Version(String),
 }
 
-static KERNEL: Flag = Flag {
-    name: "--kernel",
-    usage: "path=FILE[,cmdline=\"TEXT\"][,kernel_load_addr=ADDRESS]",
-    parameters: &[
-        Parameter::new("path"),
-        Parameter {
-            name: "cmdline",
-            alias: None,
-            free_text: true,
-        },
-        Parameter {
-            name: "kernel_load_addr",
-            alias: Some("himem_start"),
-            free_text: false,
-        },
-    ],
-};
-static MEMORY: Flag = Flag {
-    name: "--memory",
-    usage: "size_mib=NUMBER",
-    parameters: &[Parameter::new("size_mib")],
-};
-static VCPU: Flag = Flag {
-    name: "--vcpu",
-    usage: "num=NUMBER",
-    parameters: &[Parameter::new("num")],
-};
-static INITRD: Flag = Flag {
-    name: "--initrd",
-    usage: "path=FILE",
-    parameters: &[Parameter::new("path")],
-};
-static SERIAL: Flag = Flag {
-    name: "--serial",
-    usage: "stdio|file=FILE",
-    parameters: &[Parameter::new("file")],
-};
-static SUMMARY: Flag = Flag {
-    name: "--summary",
-    usage: "file=FILE",
-    parameters: &[Parameter::new("file")],
-};
-const HOST: &str = "host";
-const LOG: &str = "--log";
-const LOG_USAGE: &str = "off|error|warn|info|debug|trace";
-/// Flags of the first vmm-reference that need virtio devices.
-const NOT_YET: [&str; 2] = ["--block", "--net"];
-
 /// Understands a command line. `args` begins with the program's name, as
 /// [`std::env::args_os`] gives it.
 ///
@@ -112,9 +65,9 @@ const NOT_YET: [&str; 2] = ["--block", "--net"];
 /// # Errors
 /// [`CliError`], whose message is one line.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, CliError> {
-    let matches = match definition().try_get_matches_from(args) {
+    let matches = match flags::definition().try_get_matches_from(args) {
         Ok(matches) => matches,
-        Err(error) => return from_clap(&error),
+        Err(error) => return clap_error::answer(&error),
     };
     if let Some((HOST, host)) = matches.subcommand() {
         return Ok(Command::Host {
@@ -213,129 +166,4 @@ fn given<'m>(matches: &'m ArgMatches, flag: &str) -> Option<&'m OsStr> {
     matches
         .get_one::<OsString>(flag.trim_start_matches('-'))
         .map(OsString::as_os_str)
-}
-
-/// The flags as clap knows them. What is inside their values is this module's own matter.
-fn definition() -> clap::Command {
-    let flag = |name: &'static str, usage: &'static str, help: &'static str| {
-        let name = name.trim_start_matches('-');
-        Arg::new(name)
-            .long(name)
-            .value_name(usage)
-            .value_parser(clap::value_parser!(OsString))
-            .allow_hyphen_values(true)
-            .help(help)
-    };
-    let not_yet = |name| flag(name, "…", "not there yet").hide(true);
-    clap::Command::new("vmm-reference")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("A reference VMM: boots Linux with KVM.")
-        .args_conflicts_with_subcommands(true)
-        .disable_help_subcommand(true)
-        .args([
-            flag(
-                KERNEL.name,
-                KERNEL.usage,
-                "The kernel: an ELF vmlinux or a vmlinuz (required)",
-            ),
-            flag(
-                MEMORY.name,
-                MEMORY.usage,
-                "The guest's memory in MiB [default: 256]",
-            ),
-            flag(VCPU.name, VCPU.usage, "The number of vCPUs [default: 1]"),
-            flag(INITRD.name, INITRD.usage, "An initial RAM disk"),
-            flag(
-                SERIAL.name,
-                SERIAL.usage,
-                "Where the serial console leads [default: stdio]",
-            ),
-            flag(
-                LOG,
-                LOG_USAGE,
-                "What the VMM logs on standard error [default: warn]",
-            ),
-            flag(
-                SUMMARY.name,
-                SUMMARY.usage,
-                "Write a JSON summary of the run to FILE",
-            ),
-        ])
-        .args(NOT_YET.map(not_yet))
-        .subcommand(
-            clap::Command::new(HOST)
-                .about("Tell what this host's KVM can do, and whether Linux can boot on it")
-                .arg(
-                    Arg::new("json")
-                        .long("json")
-                        .action(ArgAction::SetTrue)
-                        .help("As one line of JSON"),
-                ),
-        )
-        .after_help(format!(
-            "Numbers are decimal or 0x and hexadecimal. An empty value means the default.\n\
-             A value in double quotes may hold commas. Without quotes, a comma ends cmdline only\n\
-             where another parameter of --kernel follows.\n\
-             kernel_load_addr: no part of the kernel may lie below it [default: 1 MiB].\n\n{}",
-            exit_status::HELP
-        ))
-}
-
-/// Turns clap's several lines into one.
-fn from_clap(error: &clap::Error) -> Result<Command, CliError> {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(shown(text.as_bytes())),
-        _ => None,
-    };
-    // clap names a flag with its value's form: `--vcpu <num=NUMBER>`.
-    let flag = |kind| text(kind).map(|text| text.split(' ').next().unwrap_or("").to_owned());
-    let usage = || CliError::Usage {
-        message: shown(first_line(&error.render().to_string()).as_bytes()),
-    };
-    Err(match error.kind() {
-        ErrorKind::DisplayHelp => return Ok(Command::Help(error.render().to_string())),
-        ErrorKind::DisplayVersion => return Ok(Command::Version(error.render().to_string())),
-        ErrorKind::UnknownArgument => match text(ContextKind::InvalidArg) {
-            Some(argument) => CliError::UnknownArgument { argument },
-            None => usage(),
-        },
-        ErrorKind::InvalidSubcommand => match text(ContextKind::InvalidSubcommand) {
-            Some(argument) => CliError::UnknownArgument { argument },
-            None => usage(),
-        },
-        ErrorKind::ArgumentConflict => {
-            match (flag(ContextKind::InvalidArg), flag(ContextKind::PriorArg)) {
-                (Some(flag), Some(prior)) if flag == prior => CliError::RepeatedFlag { flag },
-                // clap takes any stray word for a subcommand.
-                _ => match text(ContextKind::InvalidSubcommand) {
-                    Some(argument) if argument != HOST => CliError::UnknownArgument { argument },
-                    _ => usage(),
-                },
-            }
-        }
-        ErrorKind::InvalidValue => {
-            let named = flag(ContextKind::InvalidArg);
-            let known = [&KERNEL, &MEMORY, &VCPU, &INITRD, &SERIAL, &SUMMARY];
-            match known
-                .iter()
-                .find(|known| Some(known.name) == named.as_deref())
-            {
-                Some(known) => CliError::MissingValue {
-                    flag: known.name,
-                    usage: known.usage,
-                },
-                None if named.as_deref() == Some(LOG) => CliError::MissingValue {
-                    flag: LOG,
-                    usage: LOG_USAGE,
-                },
-                None => usage(),
-            }
-        }
-        _ => usage(),
-    })
-}
-
-fn first_line(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or("");
-    line.trim_start_matches("error: ")
 }

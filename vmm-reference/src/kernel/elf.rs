@@ -9,8 +9,8 @@
 
 use std::ops::Range;
 
-use super::KernelError;
 use super::bytes::{slice, u16_at, u32_at, u64_at};
+use super::{KernelError, pvh_note};
 
 pub(super) const MAGIC: &[u8] = b"\x7fELF";
 
@@ -28,8 +28,6 @@ const SEGMENT_NOTE: u32 = 4;
 /// What only programs have: the path of their dynamic linker, thread-local storage.
 const SEGMENT_INTERPRETER: u32 = 3;
 const SEGMENT_TLS: u32 = 7;
-/// The note that names the entry point of the PVH boot protocol.
-const XEN_ELFNOTE_PHYS32_ENTRY: u32 = 18;
 
 /// What booting needs to know of an ELF kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +76,7 @@ impl Elf {
             match segment.kind {
                 SEGMENT_LOAD if !segment.memory.is_empty() => segments.push(segment.memory),
                 SEGMENT_NOTE if pvh_entry.is_none() => {
-                    pvh_entry = pvh_note(slice(bytes, segment.file).unwrap_or_default())?;
+                    pvh_entry = pvh_note::entry(slice(bytes, segment.file).unwrap_or_default())?;
                 }
                 SEGMENT_INTERPRETER | SEGMENT_TLS => return Err(KernelError::Program),
                 _ => {}
@@ -245,28 +243,6 @@ fn check_sections(
         last = last.max(end);
     }
     Ok(last)
-}
-
-/// Looks for the PVH entry point in a segment of notes.
-fn pvh_note(mut notes: &[u8]) -> Result<Option<u32>, KernelError> {
-    let padded = |len: u32| (u64::from(len)).next_multiple_of(4);
-    loop {
-        let (Some(name_len), Some(value_len), Some(kind)) =
-            (u32_at(notes, 0), u32_at(notes, 4), u32_at(notes, 8))
-        else {
-            return Ok(None);
-        };
-        let value = 12 + padded(name_len);
-        let name = slice(notes, 12..12 + u64::from(name_len));
-        if kind == XEN_ELFNOTE_PHYS32_ENTRY && name == Some(b"Xen\0") {
-            return match (value_len, u32_at(notes, value), u32_at(notes, value + 4)) {
-                (4, Some(entry), _) | (8, Some(entry), Some(0)) => Ok(Some(entry)),
-                _ => Err(KernelError::Damaged("its PVH note holds no 32-bit address")),
-            };
-        }
-        let next = usize::try_from(value + padded(value_len)).unwrap_or(usize::MAX);
-        notes = notes.get(next..).unwrap_or_default();
-    }
 }
 
 fn truncated(what: &'static str, bytes: &[u8], needed: u64) -> KernelError {

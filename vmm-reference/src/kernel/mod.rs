@@ -3,8 +3,9 @@
 //! Kernels as people have them: an ELF `vmlinux`, or a distribution's `vmlinuz` (bzImage).
 //!
 //! The ELF file inside a bzImage is unpacked on the host and entered directly, so that the guest
-//! decompresses nothing. A bzImage whose compression is not known here is booted as it is, and
-//! the guest unpacks it.
+//! decompresses nothing. (Linux chooses its random address while it unpacks itself, so a kernel
+//! that is entered this way runs where it was linked.) A bzImage whose compression is not known
+//! here is booted as it is, and the guest unpacks it.
 //!
 //! [`Image::parse`] checks everything that the image itself says; [`Image::load`] checks that
 //! against guest memory, and only then writes to it. An image that is cut off at any byte is
@@ -17,6 +18,7 @@ mod elf;
 mod error;
 mod load;
 mod lz4_legacy;
+mod pvh_note;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ mod tests;
 pub(crate) use self::tests::samples;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::Path;
 
 pub use self::compression::Compression;
@@ -41,7 +44,6 @@ const MAX_FILE_LEN: u64 = 2 << 30;
 const MAX_UNPACKED_LEN: u64 = 512 << 20;
 
 /// A kernel that was read and checked.
-#[derive(Debug)]
 pub struct Image {
     bytes: Vec<u8>,
     format: Format,
@@ -94,6 +96,15 @@ impl Image {
             }
             Format::Elf(_) => crate::config::MAX_CMDLINE_LEN,
         }
+    }
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("len", &self.bytes.len())
+            .field("format", &self.format)
+            .finish()
     }
 }
 
