@@ -9,6 +9,59 @@
 //!
 //! vCPU threads may broadcast to one another: who waits is outside guest mode, so nobody waits for
 //! it.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use std::thread::{self, Thread};
+//!
+//! use vcpu_requests::broadcast::{Target, make_all_requests, wait_all};
+//! use vcpu_requests::{Ticket, VcpuRequests, requests};
+//!
+//! requests! {
+//!     enum Ask { FlushTlb = 0: WAIT | NO_WAKEUP }
+//! }
+//!
+//! /// A "vCPU" whose guest is that its thread is parked.
+//! struct Vcpu {
+//!     requests: VcpuRequests<Ask>,
+//!     thread: Thread,
+//! }
+//!
+//! impl Target for Vcpu {
+//!     type Request = Ask;
+//!     type Error = Infallible;
+//!
+//!     fn requests(&self) -> &VcpuRequests<Ask> {
+//!         &self.requests
+//!     }
+//!
+//!     fn signal(&self) -> Result<(), Infallible> {
+//!         self.thread.unpark();
+//!         Ok(())
+//!     }
+//!
+//!     fn wake(&self) -> Result<(), Infallible> {
+//!         self.thread.unpark();
+//!         Ok(())
+//!     }
+//!
+//!     fn wait(&self, ticket: Ticket) -> Result<(), Infallible> {
+//!         while !self.requests.has_left(ticket) {
+//!             thread::yield_now();
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # let vcpus = [(); 2].map(|()| Vcpu { requests: VcpuRequests::new(), thread: thread::current() });
+//! # let guests = vcpus.each_ref().map(|vcpu| vcpu.requests.enter().unwrap());
+//! let mut tickets = Vec::new();
+//! make_all_requests(&vcpus, Ask::FlushTlb, &mut tickets)?;
+//! # drop(guests);
+//! wait_all(tickets)?;
+//! # assert!(vcpus.iter().all(|vcpu| vcpu.requests.check(Ask::FlushTlb)));
+//! # Ok::<(), vcpu_requests::broadcast::Failed<Infallible>>(())
+//! ```
 
 use core::fmt;
 use core::iter::once;
@@ -104,6 +157,13 @@ pub fn wait_all<'a, T: Target + ?Sized + 'a>(
 }
 
 /// What went wrong on some of many vCPUs.
+///
+/// ```
+/// use vcpu_requests::broadcast::Failed;
+///
+/// let failed = Failed { first: "vCPU 3 has ended", count: 2 };
+/// assert_eq!(failed.to_string(), "vCPU 3 has ended (the first of 2 vCPUs that failed)");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed<E> {
     /// The first error.
@@ -128,8 +188,133 @@ impl<E> Failed<E> {
 
 impl<E: fmt::Display> fmt::Display for Failed<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} vCPUs failed, the first: {}", self.count, self.first)
+        match self.count {
+            1 => write!(f, "{}", self.first),
+            count => write!(f, "{} (the first of {count} vCPUs that failed)", self.first),
+        }
     }
 }
 
 impl<E: core::error::Error> core::error::Error for Failed<E> {}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    extern crate std;
+
+    use core::cell::Cell;
+    use std::vec::Vec;
+
+    use super::{Failed, Target, make_all_requests, wait_all};
+    use crate::{Ticket, VcpuRequests};
+
+    crate::requests! {
+        enum Ask { Flush = 0: WAIT, Event = 1 }
+    }
+
+    /// Counts what is done to it, and may refuse all of it.
+    struct Vcpu {
+        requests: VcpuRequests<Ask>,
+        refuses: Option<&'static str>,
+        signals: Cell<u32>,
+        wakes: Cell<u32>,
+        waits: Cell<u32>,
+    }
+
+    impl Vcpu {
+        fn new(refuses: Option<&'static str>) -> Self {
+            Self {
+                requests: VcpuRequests::new(),
+                refuses,
+                signals: Cell::new(0),
+                wakes: Cell::new(0),
+                waits: Cell::new(0),
+            }
+        }
+
+        fn count(&self, what: &Cell<u32>) -> Result<(), &'static str> {
+            what.set(what.get() + 1);
+            self.refuses.map_or(Ok(()), Err)
+        }
+    }
+
+    impl Target for Vcpu {
+        type Request = Ask;
+        type Error = &'static str;
+
+        fn requests(&self) -> &VcpuRequests<Ask> {
+            &self.requests
+        }
+
+        fn signal(&self) -> Result<(), &'static str> {
+            self.count(&self.signals)
+        }
+
+        fn wake(&self) -> Result<(), &'static str> {
+            self.count(&self.wakes)
+        }
+
+        fn wait(&self, _: Ticket) -> Result<(), &'static str> {
+            self.count(&self.waits)
+        }
+    }
+
+    #[test]
+    fn each_vcpu_gets_what_it_needs_and_no_more() {
+        let vcpus = [(); 3].map(|()| Vcpu::new(None));
+        let [outside, inside, asleep] = &vcpus;
+        let guest = inside.requests.enter().unwrap();
+        let sleeping = asleep.requests.sleep().unwrap();
+
+        let mut tickets = Vec::new();
+        make_all_requests(&vcpus, Ask::Flush, &mut tickets).unwrap();
+        make_all_requests(&vcpus, Ask::Event, &mut tickets).unwrap();
+        assert_eq!(tickets.len(), 1);
+        wait_all(tickets).unwrap();
+
+        let done = |vcpu: &Vcpu| (vcpu.signals.get(), vcpu.wakes.get(), vcpu.waits.get());
+        assert_eq!(done(outside), (0, 0, 0));
+        assert_eq!(done(inside), (1, 0, 1));
+        assert_eq!(done(asleep), (0, 1, 0));
+        assert!(
+            vcpus
+                .iter()
+                .all(|vcpu| vcpu.requests.pending_set().len() == 2)
+        );
+        drop((guest, sleeping));
+    }
+
+    #[test]
+    fn one_that_fails_does_not_keep_the_others_from_being_asked() {
+        let refusals = [None, Some("second"), Some("third"), None];
+        let vcpus = refusals.map(Vcpu::new);
+        let guests = vcpus.each_ref().map(|vcpu| vcpu.requests.enter().unwrap());
+
+        let mut tickets = Vec::new();
+        let error = make_all_requests(&vcpus, Ask::Flush, &mut tickets).unwrap_err();
+        let expected = Failed {
+            first: "second",
+            count: 2,
+        };
+        assert_eq!(error, expected);
+        assert_eq!(tickets.len(), 2);
+        assert!(vcpus.iter().all(|vcpu| vcpu.signals.get() == 1));
+        wait_all(tickets).unwrap();
+        drop(guests);
+    }
+
+    #[test]
+    fn one_that_cannot_be_waited_for_does_not_end_the_wait_for_the_others() {
+        let vcpus = [Some("first"), None].map(Vcpu::new);
+        let tickets: Vec<_> = vcpus
+            .iter()
+            .map(|vcpu| {
+                let guest = vcpu.requests.enter().unwrap();
+                let ticket = vcpu.requests.make(Ask::Flush).wait.unwrap();
+                guest.leave();
+                (vcpu, ticket)
+            })
+            .collect();
+        assert_eq!(wait_all(tickets).unwrap_err().count, 1);
+        assert!(vcpus.iter().all(|vcpu| vcpu.waits.get() == 1));
+    }
+}

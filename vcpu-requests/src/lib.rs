@@ -75,3 +75,8 @@ pub use not_entered::NotEntered;
 pub use request::Request;
 pub use set::{Iter, RequestSet};
 pub use vcpu_requests::VcpuRequests;
+
+/// The README's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,6 +3,19 @@
 //! What making a request tells its maker.
 
 /// What [`VcpuRequests::make`](crate::VcpuRequests::make) returns: what the maker still has to do.
+///
+/// ```
+/// # use vcpu_requests::*;
+/// # requests! { enum Ask { Event = 0, FlushTlb = 1: WAIT | NO_WAKEUP } }
+/// # let vcpu = VcpuRequests::<Ask>::new();
+///
+/// let nothing = Made { kick: Kick::NotNeeded, wait: None };
+/// assert_eq!(vcpu.make(Ask::FlushTlb), nothing);
+/// # vcpu.take();
+/// let guest = vcpu.enter().unwrap();
+/// assert!(matches!(vcpu.make(Ask::FlushTlb), Made { kick: Kick::Signal, wait: Some(_) }));
+/// # drop(guest);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a vCPU in guest mode does not notice a request unless its maker kicks it"]
 pub struct Made {
@@ -15,6 +28,26 @@ pub struct Made {
 }
 
 /// What it takes for a vCPU to notice a request.
+///
+/// ```
+/// # use vcpu_requests::*;
+/// # requests! { enum Ask { Event = 0, FlushTlb = 1: WAIT | NO_WAKEUP } }
+/// # let vcpu = VcpuRequests::<Ask>::new();
+///
+/// assert_eq!(vcpu.make(Ask::Event).kick, Kick::NotNeeded);
+/// vcpu.take();
+///
+/// let guest = vcpu.enter().unwrap();
+/// assert_eq!(vcpu.make(Ask::Event).kick, Kick::Signal);
+/// assert_eq!(vcpu.make(Ask::FlushTlb).kick, Kick::Coalesced);
+/// drop(guest);
+/// vcpu.take();
+///
+/// let sleeping = vcpu.sleep().unwrap();
+/// assert_eq!(vcpu.make(Ask::FlushTlb).kick, Kick::NotNeeded);
+/// assert_eq!(vcpu.make(Ask::Event).kick, Kick::Wake);
+/// # drop(sleeping);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "nobody else kicks for this request"]
 pub enum Kick {
@@ -34,6 +67,22 @@ pub enum Kick {
 /// It is the vCPU's count of stays, modulo 2^28, so it tells one stay from the 2^28 - 1 that follow.
 /// Should a maker not look for exactly a multiple of 2^28 stays (some minutes at the least) then it
 /// waits for the end of one more; it never goes on too early.
+///
+/// ```
+/// # use vcpu_requests::*;
+/// # requests! { enum Ask { Event = 0, FlushTlb = 1: WAIT | NO_WAKEUP } }
+/// # let vcpu = VcpuRequests::<Ask>::new();
+///
+/// let guest = vcpu.enter().unwrap();
+/// let ticket: Ticket = vcpu.make(Ask::FlushTlb).wait.unwrap();
+/// drop(guest);
+/// vcpu.take();
+///
+/// // The next stay is another one.
+/// let guest = vcpu.enter().unwrap();
+/// assert!(vcpu.has_left(ticket));
+/// # drop(guest);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     pub(crate) generation: u32,

@@ -16,6 +16,18 @@ use core::fmt;
 ///    +-> Sleeping
 ///   sleep
 /// ```
+///
+/// ```
+/// # use vcpu_requests::*;
+/// # requests! { enum Ask { Event = 0, FlushTlb = 1: WAIT | NO_WAKEUP } }
+/// # let vcpu = VcpuRequests::<Ask>::new();
+///
+/// assert_eq!(vcpu.mode(), Mode::Outside);
+/// let guest = vcpu.enter().unwrap();
+/// let _ = vcpu.make(Ask::Event);
+/// assert_eq!(vcpu.mode().to_string(), "leaving guest mode");
+/// # drop(guest);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// In the VMM: it looks at its requests before it enters or sleeps.

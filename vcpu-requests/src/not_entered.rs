@@ -8,6 +8,16 @@ use crate::{Mode, Request, RequestSet};
 
 /// Why [`enter`](crate::VcpuRequests::enter) or [`sleep`](crate::VcpuRequests::sleep) did not
 /// happen. The word is as it was.
+///
+/// ```
+/// # use vcpu_requests::*;
+/// # requests! { enum Ask { Event = 0, FlushTlb = 1: WAIT | NO_WAKEUP } }
+/// # let vcpu = VcpuRequests::<Ask>::new();
+///
+/// let _ = vcpu.make(Ask::Event);
+/// let error = vcpu.enter().unwrap_err();
+/// assert_eq!(error.to_string(), "requests are pending: {Event}");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum NotEntered<R> {
     /// These requests have to be handled first. They are still pending: use

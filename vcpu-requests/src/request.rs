@@ -14,6 +14,54 @@ use crate::Flags;
 ///
 /// Debug builds check this where requests are made; in release builds a request whose bit is not in
 /// `MASK` sets no bit.
+///
+/// ```
+/// use vcpu_requests::{Flags, Request, RequestSet};
+///
+/// /// The user's requests, and one more.
+/// #[derive(Clone, Copy, Debug, PartialEq)]
+/// enum Either<R> {
+///     User(R),
+///     Pause,
+/// }
+///
+/// impl<R: Request> Request for Either<R> {
+///     const MASK: u32 = R::MASK | 1 << 31;
+///     const NO_WAKEUP_MASK: u32 = R::NO_WAKEUP_MASK;
+///
+///     fn bit(self) -> u32 {
+///         match self {
+///             Self::User(request) => request.bit(),
+///             Self::Pause => 31,
+///         }
+///     }
+///
+///     fn from_bit(bit: u32) -> Option<Self> {
+///         match bit {
+///             31 => Some(Self::Pause),
+///             _ => R::from_bit(bit).map(Self::User),
+///         }
+///     }
+///
+///     fn flags(self) -> Flags {
+///         match self {
+///             Self::User(request) => request.flags(),
+///             Self::Pause => Flags::NONE,
+///         }
+///     }
+///
+///     fn name(self) -> &'static str {
+///         match self {
+///             Self::User(request) => request.name(),
+///             Self::Pause => "Pause",
+///         }
+///     }
+/// }
+///
+/// vcpu_requests::requests! { enum Ask { Event = 0 } }
+/// let set = RequestSet::from_iter([Either::Pause, Either::User(Ask::Event)]);
+/// assert_eq!(format!("{set:?}"), "{Event, Pause}");
+/// ```
 pub trait Request: Copy + 'static {
     /// The bits of all requests.
     const MASK: u32;

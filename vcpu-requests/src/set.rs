@@ -112,20 +112,18 @@ impl<R: Request> Default for RequestSet<R> {
 impl<R: Request> fmt::Debug for RequestSet<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set()
-            .entries(self.iter().map(|request| format_args_of(request.name())))
+            .entries(self.iter().map(|request| Name(request.name())))
             .finish()
     }
 }
 
 /// A name that `Debug` shows without quotes.
-fn format_args_of(name: &'static str) -> impl fmt::Debug {
-    struct Plain(&'static str);
-    impl fmt::Debug for Plain {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
+struct Name(&'static str);
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
-    Plain(name)
 }
 
 impl<R: Request> Extend<R> for RequestSet<R> {

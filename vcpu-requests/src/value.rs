@@ -5,6 +5,17 @@
 use crate::sync::{AtomicU64, Ordering};
 
 /// What becomes of a value that was put and not taken when another one is put.
+///
+/// ```
+/// use vcpu_requests::value::{Policy, Value};
+///
+/// for (policy, taken) in [(Policy::Replace, 3), (Policy::Or, 7), (Policy::Max, 6)] {
+///     let value = Value::new(policy);
+///     value.put(6);
+///     value.put(3);
+///     assert_eq!(value.take(), taken);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
     /// The last one counts. Taking it leaves it there.

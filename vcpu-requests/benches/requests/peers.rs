@@ -49,6 +49,9 @@ pub trait Mailbox: Sized {
     fn check(&self) -> bool;
     /// Takes all requests.
     fn drain(&self);
+
+    /// The consumer goes into the guest. A queue has no place to say so: its users kick every time.
+    fn enter_guest(&self) {}
 }
 
 /// This crate's.
@@ -85,9 +88,16 @@ impl Mailbox for Word {
     fn drain(&self) {
         self.0.take();
     }
+
+    fn enter_guest(&self) {
+        // Nobody leaves: what is measured ends before.
+        std::mem::forget(self.0.enter());
+    }
 }
 
-/// A flag for each request, and one that says whether the vCPU is in the guest.
+/// A flag for each request, one that says whether the vCPU is in the guest, and one so that only the
+/// first maker kicks it: what it takes to tell makers as much as the word does. (Except for what a
+/// WAIT needs.)
 ///
 /// SeqCst, as where this is used: what the maker stores must not pass its look at the vCPU's mode,
 /// or the kick is lost.
@@ -95,12 +105,12 @@ impl Mailbox for Word {
 pub struct Bools {
     flags: [AtomicBool; 8],
     in_guest: AtomicBool,
+    kicked: AtomicBool,
 }
 
 impl Mailbox for Bools {
     type Maker<'a> = &'a Self;
-    /// Whether to kick. (Every maker is told to; one that is to be told only if nobody else was
-    /// would need another exchange.)
+    /// Whether to kick.
     type Learned = bool;
 
     fn new() -> Self {
@@ -117,7 +127,7 @@ impl Mailbox for Bools {
 
     fn make(&self) -> bool {
         self.flags[ASKED as usize].store(true, Ordering::SeqCst);
-        self.in_guest.load(Ordering::SeqCst)
+        self.in_guest.load(Ordering::SeqCst) && !self.kicked.swap(true, Ordering::SeqCst)
     }
 
     fn pending(&self) -> bool {
@@ -134,6 +144,11 @@ impl Mailbox for Bools {
                 flag.swap(false, Ordering::SeqCst);
             }
         }
+    }
+
+    fn enter_guest(&self) {
+        self.kicked.store(false, Ordering::SeqCst);
+        self.in_guest.store(true, Ordering::SeqCst);
     }
 }
 
