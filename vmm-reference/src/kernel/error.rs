@@ -57,10 +57,12 @@ pub enum KernelError {
     },
     /// The payload is compressed in a way that this VMM does not know, or with a dictionary that is
     /// larger than any that Linux's own build uses.
-    #[error("is compressed with {0} in a way that is not supported; use gzip, xz, lz4 or zstd")]
+    #[error(
+        "is compressed with {0} in a way that can't be unpacked here (gzip, xz, lz4 and zstd can)"
+    )]
     Unsupported(Compression),
     /// The bzImage holds no payload that can be taken out.
-    #[error("has no payload that can be unpacked; use an ELF vmlinux")]
+    #[error("has no payload that can be unpacked here")]
     NoPayload,
     /// The payload can't be decompressed.
     #[error("is damaged: its {compression} payload: {reason}")]

@@ -80,7 +80,7 @@ impl Image {
                 bytes: unpacked,
             }),
             Err(reason @ (KernelError::Unsupported(_) | KernelError::NoPayload)) => {
-                log::info!("the kernel {reason}: booting the bzImage as it is");
+                log::info!("the kernel {reason}; it is left to unpack itself");
                 let format = Format::BzImage(image);
                 Ok(Self { bytes, format })
             }
