@@ -70,8 +70,8 @@ impl Terminal {
         Settings(t.c_iflag, t.c_oflag, t.c_cflag, t.c_lflag, t.c_cc)
     }
 
-    fn wait_until_raw(&self, raw: bool) {
-        while self.settings().is_raw() != raw {
+    fn wait_until_raw(&self) {
+        while !self.settings().is_raw() {
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -96,6 +96,15 @@ impl Terminal {
         unsafe { command.pre_exec(become_leader) };
         command.spawn().unwrap()
     }
+}
+
+/// As a shell does, before it sends SIGCONT: one that comes earlier is lost.
+fn wait_until_stopped(child: &Child) {
+    let mut status = 0;
+    // SAFETY: waits for a child that was not waited for; the status is one int.
+    let pid = unsafe { libc::waitpid(child.id() as i32, &raw mut status, libc::WUNTRACED) };
+    assert_eq!(pid, child.id() as i32);
+    assert!(libc::WIFSTOPPED(status), "{status:#x}");
 }
 
 fn up() -> Guest {
@@ -169,10 +178,10 @@ fn a_stopped_vmm_gives_the_terminal_back_and_takes_it_again() {
     let mut child = terminal.start(&machine);
     read_until(&mut terminal.ours, "up");
     send(&child, libc::SIGTSTP);
-    terminal.wait_until_raw(false);
+    wait_until_stopped(&child);
     assert_eq!(terminal.settings(), before);
     send(&child, libc::SIGCONT);
-    terminal.wait_until_raw(true);
+    terminal.wait_until_raw();
     terminal.ours.write_all(b"q").unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(terminal.settings(), before);

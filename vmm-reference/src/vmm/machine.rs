@@ -64,3 +64,66 @@ pub(super) fn make_ports(
     register(layout::ACPI_PM_PORT, AcpiPm::PORTS, Arc::new(acpi))?;
     Ok(ports)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::sink;
+
+    use proptest::prelude::*;
+    use vmm_sys_util::eventfd::EventFd;
+
+    use super::*;
+    use crate::devices::ConsoleOutput;
+
+    fn ports() -> (PortBus, Arc<FirstOutcome>) {
+        let event = || EventFd::new(libc::EFD_NONBLOCK).unwrap();
+        let output = ConsoleOutput::start(sink(), |error| panic!("{error}")).unwrap();
+        let serial = Arc::new(SerialPort::new(event(), output, event()));
+        let first = Arc::new(FirstOutcome::new().unwrap());
+        (make_ports(&serial, &first).unwrap(), first)
+    }
+
+    /// Ports with a device, their neighbours, and any.
+    fn port() -> impl Strategy<Value = u16> {
+        prop_oneof![
+            0x3f0..0x408u16,
+            0x5c..0x68u16,
+            0x5fe..0x60au16,
+            any::<u16>()
+        ]
+    }
+
+    #[derive(Clone, Debug)]
+    struct Access {
+        port: u16,
+        size: u8,
+        data: Vec<u8>,
+        is_write: bool,
+    }
+
+    fn access() -> impl Strategy<Value = Access> {
+        let data = prop::collection::vec(any::<u8>(), 0..64);
+        (port(), any::<u8>(), data, any::<bool>()).prop_map(|(port, size, data, is_write)| Access {
+            port,
+            size,
+            data,
+            is_write,
+        })
+    }
+
+    proptest! {
+        /// No panic, no wait, and no end but those that a guest may ask for.
+        #[test]
+        fn a_hostile_guest_gets_an_answer(accesses in prop::collection::vec(access(), 0..64)) {
+            let (ports, first) = ports();
+            for Access { port, size, mut data, is_write } in accesses {
+                match is_write {
+                    true => ports.write(port, size, &data),
+                    false => ports.read(port, size, &mut data),
+                }
+            }
+            let outcome = first.get();
+            prop_assert!(matches!(outcome.as_deref(), None | Some(Outcome::PowerOff | Outcome::Reset)));
+        }
+    }
+}
