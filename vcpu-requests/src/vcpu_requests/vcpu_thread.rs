@@ -177,7 +177,8 @@ impl<R: Request> VcpuRequests<R> {
 
     /// Out of sleep. Only for the guard, which is the proof of being asleep.
     pub(crate) fn wake_up(&self) {
-        // Acquire: what the one that woke wrote, also where that left no request to check.
-        self.word.fetch_and(!(SLEEPING | WOKEN), Ordering::Acquire);
+        // Acquire: what the one that woke wrote, also where that left no request to check. WOKEN
+        // stays: awake it means nothing, and `sleep` clears it.
+        self.word.fetch_and(!SLEEPING, Ordering::Acquire);
     }
 }

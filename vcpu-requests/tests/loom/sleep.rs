@@ -100,9 +100,9 @@ fn broken_look_then_sleep_is_caught() {
 }
 
 /// A vCPU that sleeps until it has handled an Event gets it, whatever a NO_WAKEUP request does at the
-/// same time; one maker is told to wake it, at most. Loom reports one that sleeps on as a deadlock.
+/// same time. Loom reports one that sleeps on as a deadlock.
 #[test]
-fn a_sleeper_is_woken_once_and_not_by_no_wakeup() {
+fn a_sleeper_is_woken_and_not_by_no_wakeup() {
     loom::model(|| {
         let word = Arc::new(VcpuRequests::new());
         let bell = Arc::new((Mutex::new(()), Condvar::new()));
@@ -135,6 +135,24 @@ fn a_sleeper_is_woken_once_and_not_by_no_wakeup() {
         let [event, flush] = makers.map(|maker| maker.join().unwrap());
         assert!(matches!(event, Kick::Wake | Kick::NotNeeded));
         assert_eq!(flush, Kick::NotNeeded);
+    });
+}
+
+/// Two makers, one sleep: one of them is told to wake, the other is not.
+#[test]
+fn one_wake_up_per_sleep() {
+    loom::model(|| {
+        let word = Arc::new(VcpuRequests::new());
+        std::mem::forget(word.sleep().unwrap());
+        let other = thread::spawn({
+            let word = word.clone();
+            move || word.make(Ask::Event).kick
+        });
+        let kicks = [word.make(Ask::Timer).kick, other.join().unwrap()];
+        assert!(
+            kicks == [Kick::Wake, Kick::NotNeeded] || kicks == [Kick::NotNeeded, Kick::Wake],
+            "{kicks:?}"
+        );
     });
 }
 
