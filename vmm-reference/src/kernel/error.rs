@@ -87,18 +87,19 @@ pub enum KernelError {
     TooLargeForMemory {
         /// Where the kernel would end.
         end: u64,
-        /// Where memory (below 4 GiB for a kernel there) ends.
+        /// Where memory below the devices ends.
         ram_end: u64,
     },
-    /// A segment lies where there is no memory, on purpose.
+    /// A segment lies where devices are or above, which the kernel's first page tables and the
+    /// 32-bit PVH protocol do not reach.
     #[error(
-        "has a segment at {segment:#x?}, in the gap for devices {gap:#x?}; it can't be loaded there"
+        "has a segment at {segment:#x?}; a kernel must lie below {limit:#x}, where devices begin"
     )]
-    InMmioGap {
+    TooHigh {
         /// The segment.
         segment: Range<u64>,
-        /// The gap.
-        gap: Range<u64>,
+        /// Where devices begin.
+        limit: u64,
     },
     /// A segment lies below the lowest address allowed.
     #[error(

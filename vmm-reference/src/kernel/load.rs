@@ -126,24 +126,20 @@ fn check_placement(
             lowest,
         });
     }
-    let gap = layout::MMIO_GAP;
-    if place.start < gap.end && place.end > gap.start {
-        return Err(KernelError::InMmioGap {
+    let limit = layout::MMIO_GAP.start;
+    if place.end > limit {
+        return Err(KernelError::TooHigh {
             segment: place.clone(),
-            gap,
+            limit,
         });
     }
     let len = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
     if memory.check_range(GuestAddress(place.start), len) {
         return Ok(());
     }
-    let below_gap = place.end <= gap.start;
     let ends = memory.iter().map(layout::end_of);
     Err(KernelError::TooLargeForMemory {
         end: place.end,
-        ram_end: ends
-            .filter(|end| !below_gap || *end <= gap.start)
-            .max()
-            .unwrap_or(0),
+        ram_end: ends.filter(|end| *end <= limit).max().unwrap_or(0),
     })
 }

@@ -124,11 +124,11 @@ fn bad_elf_headers() {
         (&[(24, &word(samples::TEXT - 1))], "entry point 0xffffff"),
         (&[(samples::NOTE + 16, &[0; 4])], "entry point 0x0"),
         (&[(samples::NOTE + 4, &[2])], "PVH note"),
-        (&[(SECOND + 24, &word(0xd000_0000))], "gap for devices"),
-        (&[(SECOND + 40, &word(0xd000_0000))], "gap for devices"),
+        (&[(SECOND + 24, &word(0xd000_0000))], "where devices begin"),
+        (&[(SECOND + 40, &word(0xd000_0000))], "where devices begin"),
         (
             &[(SECOND + 24, &word(0x1_0000_0000))],
-            "raise --memory size_mib",
+            "where devices begin",
         ),
         (
             &[(SECOND + 24, &word(0x200_0000))],
