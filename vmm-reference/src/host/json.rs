@@ -20,7 +20,11 @@ impl HostReport {
         let instructions: Map<_, _> = self
             .instructions
             .iter()
-            .map(|(name, ran)| ((*name).to_owned(), is(ran, Ran::Yes)))
+            .map(|(name, ran)| {
+                let tried = !matches!(ran, Ok(Ran::NotInProcessor));
+                let runs = tried.then(|| is(ran, Ran::Yes));
+                ((*name).to_owned(), json!(runs))
+            })
             .collect();
         json!({
             "linux_can_boot": verdict.linux_can_boot,

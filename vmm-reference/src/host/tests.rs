@@ -68,6 +68,10 @@ fn linux_does_not_boot_without_a_required_capability_or_instruction() {
     let mut report = good();
     report.instructions[1].1 = Ok(Ran::Exception);
     assert!(report.verdict().reason.contains("CMPXCHG16B"));
+    // A kernel does not use what the processor lacks.
+    report.instructions[1].1 = Ok(Ran::NotInProcessor);
+    assert!(report.verdict().linux_can_boot);
+    assert!(report.to_json()["ring0_instructions"]["cmpxchg16b"].is_null());
     let mut report = good();
     report.speed = Err(ProbeError::UnexpectedExit("Shutdown".to_owned()));
     assert!(!report.verdict().linux_can_boot);

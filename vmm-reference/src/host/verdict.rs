@@ -58,7 +58,7 @@ fn judge(report: &HostReport) -> Result<String, String> {
     let refused: Vec<_> = report
         .instructions
         .iter()
-        .filter(|(_, ran)| !matches!(ran, Ok(Ran::Yes)))
+        .filter(|(_, ran)| !matches!(ran, Ok(Ran::Yes | Ran::NotInProcessor)))
         .map(|&(name, _)| name.to_uppercase())
         .collect();
     let refused = refused.join(", ");
