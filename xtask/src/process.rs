@@ -7,6 +7,7 @@
 //! (PR_SET_PDEATHSIG). A group is taken off the list while its leader is a zombie and its number
 //! thus not free for another.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -228,11 +229,17 @@ fn read_and_show(mut pipe: io::PipeReader, show: bool) -> String {
     String::from_utf8_lossy(&output).into_owned()
 }
 
+/// This program, whatever its path names by now: it may be built anew while it runs.
+pub const OURSELVES: &str = "/proc/self/exe";
+
 /// The command line, for messages.
 pub fn describe(command: &Command) -> String {
     let program = command.get_program();
-    // Cargo is known by its name, wherever it is.
-    let program = std::path::Path::new(program).file_name().unwrap_or(program);
+    // Programs are known by their names, wherever they are.
+    let program = match std::path::Path::new(program).file_name() {
+        _ if program == OURSELVES => OsStr::new("cargo xtask"),
+        name => name.unwrap_or(program),
+    };
     let words = [program].into_iter().chain(command.get_args());
     words
         .map(|word| word.to_string_lossy())
@@ -299,6 +306,18 @@ mod tests {
         let mut command = shell("echo a; echo b >&2; echo c; exit 3");
         let (status, output) = record(&mut command, Duration::from_secs(60), false).unwrap();
         assert_eq!((status.code(), output.as_str()), (Some(3), "a\nb\nc\n"));
+    }
+
+    #[test]
+    fn command_lines() {
+        assert_eq!(
+            describe(Command::new("/usr/bin/cargo").arg("fmt")),
+            "cargo fmt"
+        );
+        assert_eq!(
+            describe(Command::new(OURSELVES).arg("boot")),
+            "cargo xtask boot"
+        );
     }
 
     #[test]

@@ -19,9 +19,17 @@ const MOUNTS: [(&str, &str); 6] = [
 /// Mounts them all. One that is missing is told on the console and leaves the others alone.
 pub fn mount_all() {
     for (kind, target) in MOUNTS {
+        if kind == "tmpfs" && holds_something(target) {
+            // The initramfs brings files there, and lies in memory as well.
+            continue;
+        }
         let mounted = fs::create_dir_all(target).and_then(|()| syscalls::mount(kind, target));
         if let Err(error) = mounted {
             println!("init: cannot mount {kind} on {target}: {error}");
         }
     }
+}
+
+fn holds_something(directory: &str) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
 }

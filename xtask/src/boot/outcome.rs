@@ -109,7 +109,7 @@ impl fmt::Display for Outcome {
         if let Some(kib) = self.vmm_field("vmm_rss_kib").as_u64() {
             write!(
                 f,
-                "\nMemory of the VMM: {:.1} MiB, guest included.",
+                "\nMemory of the VMM: {:.1} MiB beside the guest's.",
                 kib as f64 / 1024.0
             )?;
         }
@@ -193,7 +193,7 @@ mod tests {
             text.starts_with("Booted Linux 6.1.0 (1 CPU, 242 MiB)"),
             "{text}"
         );
-        assert!(text.ends_with("Memory of the VMM: 2.0 MiB, guest included.\nExits: io_out 7."));
+        assert!(text.ends_with("Memory of the VMM: 2.0 MiB beside the guest's.\nExits: io_out 7."));
         let text = Outcome {
             status: 3,
             ..outcome()

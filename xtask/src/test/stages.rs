@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::stage::{Stage, Step};
-use crate::tools;
 use crate::workspace::Workspace;
+use crate::{process, tools};
 
 /// Seconds for each fuzz target in the full run.
 const FUZZ_SECONDS: &str = "15";
@@ -103,10 +103,9 @@ fn corpora(workspace: &Workspace) -> Stage {
     Stage::new("replay of the fuzz corpora", [command])
 }
 
-/// This program itself, as another process. The path may name a newer build by now; what runs
-/// does not.
+/// Another command of this program.
 fn xtask(arguments: &[&str]) -> Command {
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(process::OURSELVES);
     command.args(arguments);
     command
 }
