@@ -76,7 +76,7 @@ impl Terminal {
         }
     }
 
-    /// Starts the VMM in a session of its own, whose terminal this is.
+    /// Starts the VMM with this as its controlling terminal.
     fn start(&self, machine: &Machine) -> Child {
         let stream = || Stdio::from(self.theirs.try_clone().unwrap());
         let mut command = machine.command(&[]);
