@@ -135,42 +135,59 @@ where
         }
     }
 
-    /// Takes and handles requests until none is left, also those that handling them makes.
+    /// Handles requests until none is left, also those that handling them makes.
+    ///
+    /// Each is cleared just before it is handled, not all at once and not before I/O is finished for
+    /// it: one that is made again until then is the same one, and one that an error leaves unhandled
+    /// stays pending.
     fn handle_requests(&mut self) -> Result<(), Leave<H::Error>> {
         loop {
-            let requests = self.gate.requests().take();
-            if requests.is_empty() {
+            let pending = self.gate.requests().pending_set();
+            if pending.is_empty() {
                 return Ok(());
             }
-            for request in requests.iter() {
-                match request {
-                    LoopRequest::User(request) => {
-                        if self.handler.needs_registers(request) {
-                            self.finish_io()?;
-                        }
-                        let flow = self
-                            .handler
-                            .request(request, self.vcpu)
-                            .map_err(Leave::Handler)?;
-                        self.follow(flow)?;
-                    }
-                    LoopRequest::Kick => {}
-                    LoopRequest::Call => {
-                        self.finish_io()?;
-                        while let Some(call) = self.control.next_call() {
-                            call(self.vcpu);
-                        }
-                    }
-                    LoopRequest::Pause => self.pause()?,
-                    LoopRequest::Stop => return Err(Leave::Stopped),
+            for request in pending.iter() {
+                if self.needs_registers(request) {
+                    self.finish_io()?;
+                }
+                if self.gate.requests().check(request) {
+                    self.handle(request)?;
                 }
             }
         }
     }
 
+    fn needs_registers(&self, request: LoopRequest<H::Request>) -> bool {
+        match request {
+            LoopRequest::User(request) => self.handler.needs_registers(request),
+            LoopRequest::Call | LoopRequest::Pause => true,
+            LoopRequest::Kick | LoopRequest::Stop => false,
+        }
+    }
+
+    fn handle(&mut self, request: LoopRequest<H::Request>) -> Result<(), Leave<H::Error>> {
+        match request {
+            LoopRequest::User(request) => {
+                let flow = self
+                    .handler
+                    .request(request, self.vcpu)
+                    .map_err(Leave::Handler)?;
+                self.follow(flow)
+            }
+            LoopRequest::Kick => Ok(()),
+            LoopRequest::Call => {
+                while let Some(call) = self.control.next_call() {
+                    call(self.vcpu);
+                }
+                Ok(())
+            }
+            LoopRequest::Pause => self.pause(),
+            LoopRequest::Stop => Err(Leave::Stopped),
+        }
+    }
+
     /// Stays here for as long as a pause is asked for.
     fn pause(&mut self) -> Result<(), Leave<H::Error>> {
-        self.finish_io()?;
         loop {
             match self.control.pause() {
                 Paused::Call(call) => call(self.vcpu),
