@@ -8,6 +8,7 @@
 pub mod command_line;
 pub mod kernel_image;
 pub mod requests;
+pub mod run_loop;
 
 /// A fuzz target: its name, also that of its corpus, and what it does with an input. It panics
 /// where the input shows a fault.
@@ -18,4 +19,5 @@ pub const TARGETS: &[Target] = &[
     ("command_line", command_line::run),
     ("kernel_image", kernel_image::run),
     ("requests", requests::run),
+    ("run_loop", run_loop::run),
 ];
