@@ -6,15 +6,15 @@
 //! cargo bench -p vcpu-requests
 //! ```
 //!
-//! Each group is one operation; a sample is the fastest of its rounds (of a burst: the
-//! mean). Its first lines are the floor: one atomic instruction, on the same
+//! Each group is one operation. Its first lines are the floor: one atomic instruction, on the same
 //! data, in the same loop. Then come this crate's word and the peers, which all go through the same
-//! trait.
+//! trait. A sample is the fastest of its rounds, since what else the machine does only ever adds.
 
 mod peers;
 
 use std::array;
 use std::hint::{black_box, spin_loop};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,6 +36,9 @@ fn spend<T>(value: T) {
     drop(black_box(value));
 }
 
+/// How many bursts a sample takes at least, so that the makers of some ran side by side.
+const MIN_BURSTS: u64 = 50;
+
 /// Both makers of a burst are ready, and may begin.
 const GO: u64 = u64::MAX;
 
@@ -51,8 +54,6 @@ macro_rules! for_each_mailbox {
 }
 
 /// Times `measured` on each of `boxes`, after `prepare` on each, which is not timed.
-///
-/// A sample is its fastest round: what else the machine does only ever adds.
 fn timed<T>(
     iterations: u64,
     boxes: &mut [T; BOXES],
@@ -209,12 +210,15 @@ fn round_trip(criterion: &mut Criterion) {
 }
 
 /// Two makers make `BURST` requests each, as fast as they can, while the vCPU is in the guest; then it
-/// looks. The time is until everything that was made is taken.
-fn burst_once<M: Mailbox>() -> Duration {
+/// looks. The time is from the first request until everything that was made is taken.
+///
+/// Before it stands whether the makers ran side by side: on a busy machine one may have waited for
+/// the other's CPU, and then nothing met.
+fn burst_once<M: Mailbox>() -> (bool, Duration) {
     let mailbox = M::new();
     mailbox.enter_guest();
     let ready = AtomicU64::new(0);
-    thread::scope(|scope| {
+    let [one, other] = thread::scope(|scope| {
         let makers = [(); 2].map(|()| {
             let maker = mailbox.maker();
             let ready = &ready;
@@ -224,33 +228,47 @@ fn burst_once<M: Mailbox>() -> Duration {
                 while ready.load(Ordering::Acquire) != GO {
                     spin_loop();
                 }
+                let start = Instant::now();
                 for _ in 0..BURST {
                     spend(M::make_from(&maker));
                 }
+                (start, Instant::now())
             })
         });
         while ready.load(Ordering::Acquire) != 2 {
             thread::yield_now();
         }
-        let start = Instant::now();
         ready.store(GO, Ordering::Release);
-        for maker in makers {
-            spend(maker.join());
-        }
-        mailbox.drain();
-        start.elapsed()
-    })
+        makers.map(|maker| maker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let makers = one.1.max(other.1) - one.0.min(other.0);
+    let together = one
+        .1
+        .min(other.1)
+        .saturating_duration_since(one.0.max(other.0));
+
+    let start = Instant::now();
+    mailbox.drain();
+    (together * 4 > makers * 3, makers + start.elapsed())
+}
+
+/// The fastest burst in which the makers ran side by side, times `iterations`.
+fn timed_bursts<M: Mailbox>(iterations: u64) -> Duration {
+    let (_, fastest) = (0..iterations.max(MIN_BURSTS))
+        .map(|_| burst_once::<M>())
+        .min_by_key(|(side_by_side, time)| (!side_by_side, *time))
+        .unwrap_or_default();
+    fastest.mul_f64(iterations as f64)
 }
 
 fn burst(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("burst from 2 threads");
     group.throughput(Throughput::Elements(2 * u64::from(BURST)));
+    group.sample_size(20);
     macro_rules! one {
         ($name:literal, $mailbox:ty) => {
             group.bench_function($name, |bencher| {
-                bencher.iter_custom(|iterations| {
-                    (0..iterations).map(|_| burst_once::<$mailbox>()).sum()
-                });
+                bencher.iter_custom(timed_bursts::<$mailbox>)
             });
         };
     }

@@ -118,6 +118,21 @@ fn broken_relaxed_bits_are_caught() {
     );
 }
 
+/// Two that look for one request: one of them finds it.
+#[test]
+fn a_request_is_found_once() {
+    loom::model(|| {
+        let word = Arc::new(VcpuRequests::new());
+        let _ = word.make(Ask::Event);
+        let other = thread::spawn({
+            let word = word.clone();
+            move || word.check(Ask::Event)
+        });
+        let found = word.take().contains(Ask::Event);
+        assert_ne!(found, other.join().unwrap());
+    });
+}
+
 /// Two makers of one request, each with a value and with data of its own: no value is lost, and who
 /// takes a value sees the data, though the request itself may be found only once for both.
 #[test]
