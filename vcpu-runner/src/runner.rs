@@ -109,6 +109,11 @@ impl<V: Vcpu, H: Handler<V>> Runner<V, H> {
         &mut self.handler
     }
 
+    /// The vCPU, to set it up.
+    pub fn vcpu_mut(&mut self) -> &mut V {
+        &mut self.vcpu
+    }
+
     /// Runs the vCPU on the calling thread until it is stopped or fails.
     ///
     /// A panic of the handler does not get out of here: it is the [`Outcome`].

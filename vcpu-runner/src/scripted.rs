@@ -157,6 +157,20 @@ impl ScriptedVcpu {
         }
     }
 
+    /// Adds to the script's end.
+    pub fn extend(&mut self, script: impl IntoIterator<Item = Step>) {
+        self.script.extend(script);
+    }
+
+    /// Makes the next run finish I/O first, as after a restored state that was taken in the middle
+    /// of it: a completion that the script begins with comes also with the skip flag set.
+    pub fn leave_io_pending(&mut self) {
+        self.pending = Some(Pending {
+            exit: Scripted::Hlt,
+            answer: Vec::new(),
+        });
+    }
+
     /// Whether the I/O of the last exit is finished, so that a KVM vCPU's registers would be those
     /// that the guest sees.
     pub fn io_is_finished(&self) -> bool {
