@@ -31,6 +31,10 @@
 //!
 //! `scripted`: [`scripted::ScriptedVcpu`], a vCPU that follows a script, for tests of handlers.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod control;
 mod deadline;
 mod error;
