@@ -202,6 +202,7 @@ mod tests {
     extern crate std;
 
     use core::cell::Cell;
+    use std::format;
     use std::vec::Vec;
 
     use super::{Failed, Target, make_all_requests, wait_all};
@@ -300,6 +301,19 @@ mod tests {
         assert!(vcpus.iter().all(|vcpu| vcpu.signals.get() == 1));
         wait_all(tickets).unwrap();
         drop(guests);
+    }
+
+    #[test]
+    fn failures_are_one_line() {
+        let failed = |count| Failed {
+            first: "vCPU 3 has ended",
+            count,
+        };
+        assert_eq!(format!("{}", failed(1)), "vCPU 3 has ended");
+        assert_eq!(
+            format!("{}", failed(2)),
+            "vCPU 3 has ended (the first of 2 vCPUs that failed)"
+        );
     }
 
     #[test]

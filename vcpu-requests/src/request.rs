@@ -86,16 +86,64 @@ pub trait Request: Copy + 'static {
 #[inline]
 pub(crate) fn mask_of<R: Request>(request: R) -> u32 {
     let mask = 1u32.checked_shl(request.bit()).unwrap_or(0) & R::MASK;
+    let quiet = mask & R::NO_WAKEUP_MASK != 0;
+    debug_assert!(mask != 0, "{}: not in MASK", request.name());
     debug_assert!(
-        mask != 0,
-        "{}: bit {} is not in MASK",
-        request.name(),
-        request.bit()
-    );
-    debug_assert!(
-        request.flags().contains(Flags::NO_WAKEUP) == (mask & R::NO_WAKEUP_MASK != 0),
-        "{}: flags and NO_WAKEUP_MASK differ",
+        request.flags().contains(Flags::NO_WAKEUP) == quiet,
+        "{}: flags() and NO_WAKEUP_MASK differ",
         request.name()
     );
     mask
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Request, mask_of};
+    use crate::Flags;
+
+    /// Breaks the trait's contract: bits are not in MASK, or NO_WAKEUP is not in its mask.
+    #[derive(Clone, Copy)]
+    struct Broken(u32);
+
+    impl Request for Broken {
+        const MASK: u32 = 1;
+        const NO_WAKEUP_MASK: u32 = 0;
+
+        fn bit(self) -> u32 {
+            self.0
+        }
+
+        fn from_bit(bit: u32) -> Option<Self> {
+            Some(Self(bit))
+        }
+
+        fn flags(self) -> Flags {
+            Flags::NO_WAKEUP
+        }
+
+        fn name(self) -> &'static str {
+            "Broken"
+        }
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic = "Broken: not in MASK")]
+    fn a_bit_that_is_not_in_the_mask_is_no_bit() {
+        assert_eq!(mask_of(Broken(1)), 0);
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic = "Broken: not in MASK")]
+    fn nor_is_one_beyond_the_word() {
+        assert_eq!(mask_of(Broken(32)), 0);
+    }
+
+    #[test]
+    #[cfg_attr(
+        debug_assertions,
+        should_panic = "Broken: flags() and NO_WAKEUP_MASK differ"
+    )]
+    fn flags_have_to_agree_with_their_mask() {
+        assert_eq!(mask_of(Broken(0)), 1);
+    }
 }

@@ -232,6 +232,26 @@ mod tests {
 
     #[test]
     fn the_empty_set_shows_as_such() {
-        assert_eq!(format!("{:?}", RequestSet::<Ask>::default()), "{}");
+        let set = RequestSet::<Ask>::default();
+        assert_eq!(format!("{set:?} {:?}", set.iter()), "{} Iter({})");
+    }
+
+    #[test]
+    fn what_is_left_to_iterate_is_known() {
+        let set = RequestSet::from_iter([Ask::A, Ask::C]);
+        let mut left = (&set).into_iter();
+        assert_eq!(left.next(), Some(Ask::A));
+        assert_eq!(left.size_hint().1, Some(1));
+        assert_eq!(format!("{:?}", left.clone()), "Iter({C})");
+        assert_eq!(left.next(), Some(Ask::C));
+        assert_eq!((left.next(), left.next()), (None, None));
+    }
+
+    #[test]
+    fn equal_sets_hash_alike() {
+        let sets =
+            [[Ask::A, Ask::C], [Ask::C, Ask::A], [Ask::A, Ask::B]].map(RequestSet::from_iter);
+        let distinct: std::collections::HashSet<_> = sets.into_iter().collect();
+        assert_eq!(distinct.len(), 2);
     }
 }

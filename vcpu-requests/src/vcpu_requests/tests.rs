@@ -170,8 +170,45 @@ fn errors_name_what_is_in_the_way() {
         format!("{}", vcpu.enter().unwrap_err()),
         "the vCPU is in guest mode already"
     );
+    assert_eq!(format!("{:?}", vcpu.sleep().unwrap_err()), "Busy(InGuest)");
     assert_eq!(
         format!("{vcpu:?}"),
         "VcpuRequests { mode: InGuest, pending: {}, generation: 0 }"
+    );
+}
+
+#[test]
+fn guards_show_the_word() {
+    let vcpu = Requests::default();
+    let guest = vcpu.enter().unwrap();
+    assert_eq!(format!("{guest:?}"), format!("InGuest({vcpu:?})"));
+    drop(guest);
+    let sleeping = vcpu.sleep().unwrap();
+    assert_eq!(format!("{sleeping:?}"), format!("Sleeping({vcpu:?})"));
+    drop(sleeping);
+}
+
+#[test]
+fn modes_read_as_sentences() {
+    let shown =
+        [Mode::Outside, Mode::InGuest, Mode::Exiting, Mode::Sleeping].map(|mode| format!("{mode}"));
+    assert_eq!(
+        shown,
+        [
+            "outside guest mode",
+            "in guest mode",
+            "leaving guest mode",
+            "asleep"
+        ]
+    );
+}
+
+#[test]
+fn a_pending_request_shows_by_name() {
+    let vcpu = Requests::new();
+    let _ = vcpu.make(Ask::Quiet);
+    assert_eq!(
+        format!("{:?}", vcpu.enter().unwrap_err()),
+        "Pending({Quiet})"
     );
 }
