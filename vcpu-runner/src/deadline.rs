@@ -42,3 +42,20 @@ impl From<Instant> for Deadline {
         Self::at(instant)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_in_the_past_leaves_nothing() {
+        let now = Instant::now();
+        assert_eq!(Deadline::at(now).remaining(), Some(Duration::ZERO));
+        assert_eq!(Deadline::from(now), Deadline::at(now));
+    }
+
+    #[test]
+    fn a_time_that_the_clock_cannot_show_is_never() {
+        assert_eq!(Deadline::after(Duration::MAX), Deadline::NEVER);
+    }
+}

@@ -76,3 +76,59 @@ impl<R: Request> Request for LoopRequest<R> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use vcpu_requests::{VcpuRequests, requests};
+
+    requests! {
+        enum Ask {
+            First = 0,
+            Last = 23: WAIT | NO_WAKEUP,
+        }
+    }
+
+    #[test]
+    fn bits_and_requests_are_one_to_one() {
+        let own = [
+            LoopRequest::Kick,
+            LoopRequest::Call,
+            LoopRequest::Pause,
+            LoopRequest::Stop,
+        ];
+        let all = [LoopRequest::User(Ask::First), LoopRequest::User(Ask::Last)]
+            .into_iter()
+            .chain(own);
+        let mut mask = 0;
+        for request in all {
+            assert_eq!(LoopRequest::from_bit(request.bit()), Some(request));
+            assert_eq!(mask & 1 << request.bit(), 0, "{}", request.name());
+            mask |= 1 << request.bit();
+        }
+        assert_eq!(mask, LoopRequest::<Ask>::MASK);
+        for bit in (0..40).filter(|bit| *bit >= 32 || mask & 1 << bit == 0) {
+            assert_eq!(LoopRequest::<Ask>::from_bit(bit), None, "{bit}");
+        }
+    }
+
+    #[test]
+    fn what_the_user_declared_holds_here_too() {
+        let last = LoopRequest::User(Ask::Last);
+        assert!(last.flags().contains(Flags::WAIT));
+        assert_eq!(LoopRequest::<Ask>::NO_WAKEUP_MASK, 1 << 23 | 1 << KICK);
+        let word = VcpuRequests::new();
+        let _ = word.make(last);
+        let _ = word.make(LoopRequest::Pause);
+        let shown = format!("{:?}", word.pending_set());
+        assert!(shown.contains("Last") && shown.contains("Pause"), "{shown}");
+    }
+
+    #[test]
+    fn a_kick_leaves_nothing_to_handle() {
+        let word = VcpuRequests::<LoopRequest<Ask>>::new();
+        let _ = word.make(LoopRequest::Kick);
+        assert!(!word.pending());
+    }
+}

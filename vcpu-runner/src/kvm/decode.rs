@@ -199,6 +199,7 @@ fn write_msr(area: &mut RunArea) -> Result<Exit<'_>, RunAreaDefect> {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
+    use crate::ExitKind;
     use proptest::prelude::*;
 
     const AREA: usize = 3 * 4096;
@@ -335,6 +336,37 @@ mod tests {
         }
         assert_eq!(area.u64(EXIT_DATA + offset_of!(Msr, data)).unwrap(), 5);
         assert_eq!(area.u8(EXIT_DATA + offset_of!(Msr, error)).unwrap(), 1);
+    }
+
+    /// KVM_EXIT_* and what it is here, with all data zero.
+    #[test]
+    fn each_exit_reason_has_its_kind() {
+        for (reason, kind) in [
+            (KVM_EXIT_MMIO, ExitKind::MmioRead),
+            (KVM_EXIT_HLT, ExitKind::Hlt),
+            (KVM_EXIT_SHUTDOWN, ExitKind::Shutdown),
+            (KVM_EXIT_IRQ_WINDOW_OPEN, ExitKind::IrqWindowOpen),
+            (KVM_EXIT_FAIL_ENTRY, ExitKind::FailEntry),
+            (KVM_EXIT_IOAPIC_EOI, ExitKind::IoapicEoi),
+            (KVM_EXIT_DEBUG, ExitKind::Debug),
+            (KVM_EXIT_INTERNAL_ERROR, ExitKind::InternalError),
+            (KVM_EXIT_SYSTEM_EVENT, ExitKind::SystemEvent),
+            (KVM_EXIT_HYPERCALL, ExitKind::Hypercall),
+            (KVM_EXIT_X86_RDMSR, ExitKind::ReadMsr),
+            (KVM_EXIT_X86_WRMSR, ExitKind::WriteMsr),
+            (KVM_EXIT_MEMORY_FAULT, ExitKind::MemoryFault),
+            (KVM_EXIT_UNKNOWN, ExitKind::Other),
+            (KVM_EXIT_XEN, ExitKind::Other),
+            (u32::MAX, ExitKind::Other),
+        ] {
+            let mut area = area(reason);
+            assert_eq!(exit(&mut area).unwrap().kind(), kind, "{reason}");
+        }
+        let mut area = area(KVM_EXIT_IO);
+        put_io(&mut area, 0, 1, 1, 4096);
+        assert_eq!(exit(&mut area).unwrap().kind(), ExitKind::IoIn);
+        put_io(&mut area, 1, 1, 1, 4096);
+        assert_eq!(exit(&mut area).unwrap().kind(), ExitKind::IoOut);
     }
 
     proptest! {
