@@ -88,9 +88,14 @@ fn measure(workspace: &Workspace, config: &Config, crates: &[String]) -> Result<
     for name in crates {
         command.args(["--packages", name]);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    // What the tests print is of interest only where one fails.
+    let log = directory.join("tests.log");
+    let output = fs::File::create(&log).map_err(Error::file("create", &log))?;
+    command.stdin(Stdio::null()).stdout(output);
     let status = Running::start(&mut command, &[])?.wait(None)?;
     if !status.success() {
+        let output = fs::read(&log).map_err(Error::file("read", &log))?;
+        eprint!("{}", String::from_utf8_lossy(&output));
         let command = "cargo tarpaulin".to_owned();
         return Err(Error::Failed {
             command,
