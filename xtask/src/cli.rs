@@ -168,6 +168,14 @@ fn lab_command() -> Command {
                 .value_parser(value_parser!(u64).range(128..=65536))
                 .help("The machine's memory [default: 1024, or what the files need]"),
         )
+        .arg(
+            Arg::new("env")
+                .long("env")
+                .value_name("NAME=VALUE")
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(OsString))
+                .help("A variable for the command's environment; may be repeated"),
+        )
         .arg(timeout("600"))
         .arg(
             Arg::new("command")
@@ -189,6 +197,11 @@ fn lab_options(matches: &ArgMatches) -> lab::Options {
     lab::Options {
         directory: matches.get_one::<PathBuf>("dir").cloned(),
         cpus: matches.get_one("cpus").copied().unwrap_or(1),
+        environment: matches
+            .get_many("env")
+            .unwrap_or_default()
+            .cloned()
+            .collect(),
         memory_mib: matches.get_one("memory").copied(),
         timeout: timeout_of(matches),
         command: matches

@@ -69,11 +69,15 @@ impl Machine<'_> {
             ..
         } = self;
         // rootfstype: the other kind of initramfs, tmpfs, holds no more than half of the memory.
+        // highres, nohz: a periodic tick. QEMU 7.2 can lose an interrupt that arrives while a CPU
+        // enters or leaves a nested guest (it changes a word of pending interrupts there without
+        // the lock that all others hold); a tick that comes once and is lost leaves that CPU in the
+        // guest for ever, a periodic one comes again.
         // tsc_early_khz: the guest sees the host's counter, and measuring it on a busy host goes
         // wrong by far.
         let kernel_line = format!(
             "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check \
-             random.trust_cpu=on rootfstype=ramfs tsc_early_khz={tsc_khz}"
+             random.trust_cpu=on highres=off nohz=off rootfstype=ramfs tsc_early_khz={tsc_khz}"
         );
         let mut arguments: Vec<OsString> = [
             "-nodefaults -no-user-config -no-reboot -display none -monitor none",

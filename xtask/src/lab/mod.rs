@@ -33,6 +33,8 @@ pub struct Options {
     pub cpus: u32,
     /// The machine's memory in MiB; as much as the packed files ask for, when not given.
     pub memory_mib: Option<u64>,
+    /// Variables for the command's environment, `NAME=VALUE` each.
+    pub environment: Vec<OsString>,
     /// How long all of it may take.
     pub timeout: Duration,
     /// The command and its arguments.
@@ -47,6 +49,7 @@ pub fn command(options: Options) -> Result<u8, Error> {
     let mut job = Job::new(&workspace, &store)?;
     drop(store);
     (job.cpus, job.memory_mib, job.timeout) = (options.cpus, options.memory_mib, options.timeout);
+    job.task.environment.extend(options.environment);
     job.set_command(&options.command, options.directory.as_deref())?;
     let outputs = Outputs {
         stdout: Box::new(io::stdout()),

@@ -66,9 +66,9 @@ impl StageResult {
         }
     }
 
-    /// What it printed, if it failed.
-    pub fn failure(&self) -> Option<&str> {
-        (!self.passed).then_some(&self.output)
+    /// What it printed, if it failed, without what tests that passed printed.
+    pub fn failure(&self) -> Option<String> {
+        (!self.passed).then(|| without_successes(&self.output))
     }
 
     /// Passed and failed checks. A stage that has no tests is a check itself, and so is one that
@@ -102,6 +102,21 @@ impl StageResult {
         }
         line
     }
+}
+
+/// Leaves out the part in which a Rust test program shows what its successful tests printed: from
+/// a line `successes:` to the failures, or to the summary.
+fn without_successes(output: &str) -> String {
+    let mut left_out = false;
+    let kept = output.lines().filter(|line| {
+        left_out = match *line {
+            "successes:" => true,
+            "failures:" => false,
+            line => left_out && !line.starts_with("test result: "),
+        };
+        !left_out
+    });
+    kept.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// The results of all stages.
@@ -216,6 +231,21 @@ mod tests {
         );
         assert_eq!(table.failed(), 2);
         assert!(table.to_string().ends_with("\n5 passed, 2 failed"));
+    }
+
+    #[test]
+    fn successes_are_left_out_of_a_failure() {
+        let output = "running 2 tests\nsuccesses:\n---- a stdout ----\nnoise\n\nsuccesses:\n    a\n\n\
+                      failures:\n---- b stdout ----\npanicked\n\nfailures:\n    b\n\n\
+                      test result: FAILED. 1 passed; 1 failed\nsuccesses:\nnoise\n\
+                      test result: ok. 1 passed; 0 failed\nend\n";
+        let text = result(false, output).failure().unwrap();
+        assert!(
+            !text.contains("noise") && text.contains("panicked"),
+            "{text}"
+        );
+        assert_eq!(text.matches("test result").count(), 2);
+        assert!(text.ends_with("end\n"));
     }
 
     #[test]
