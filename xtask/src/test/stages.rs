@@ -148,10 +148,8 @@ fn deny(workspace: &Workspace) -> Stage {
         Box::new(move || {
             tools::ensure("cargo-deny")?;
             let check = ["check", "bans", "licenses", "sources"];
-            let before = ["deny", "--manifest-path", manifest];
-            let mut command = workspace.cargo(before.iter().chain(&check));
-            command.args(["--config", "deny.toml"]);
-            Ok(command)
+            let before = ["deny", "--manifest-path", manifest, "--config", "deny.toml"];
+            Ok(workspace.cargo(before.iter().chain(&check)))
         })
     };
     let steps = vec![
