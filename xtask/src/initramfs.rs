@@ -237,8 +237,8 @@ mod tests {
         let mut tree = Initramfs::new();
         tree.add_bytes("/init.task", "x=y").unwrap();
         tree.add_file("/bin/sh", Path::new("/bin/sh")).unwrap();
-        tree.add_link("/work/link", Path::new("../bin/sh")).unwrap();
-        tree.add_directory("/work/empty").unwrap();
+        tree.add_link("/home/link", Path::new("../bin/sh")).unwrap();
+        tree.add_directory("/home/empty").unwrap();
         let entries = archive(&tree);
         let find = |name: &str| {
             let entry = entries.iter().find(|entry| entry.0 == name).unwrap();

@@ -112,7 +112,7 @@ mod tests {
     fn comes_back_whole() {
         let task = Task {
             modules: vec!["/lib/a.ko".into(), "/lib/b.ko nested=1".into()],
-            directory: Some("/work dir".into()),
+            directory: Some("/a dir".into()),
             environment: vec!["PATH=/bin".into(), "EMPTY=".into()],
             arguments: vec!["sh".into(), "-c".into(), "a=b\nc".into(), "".into()],
             collect: vec![OsString::from_vec(vec![b'/', 0xff])],

@@ -6,12 +6,13 @@
 use std::hint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::guest::{Ask, CODE, Machine, soon};
 use vcpu_runner::kvm::KvmVcpu;
-use vcpu_runner::{Exit, Flow, Handler, Runner, VcpuHandle};
+use vcpu_runner::{Exit, Flow, Handler, Runner, Statistics, VcpuHandle, VcpuThread};
 
 const SPIN: &[u8] = &[0xeb, 0xfe]; // jmp $
 
@@ -55,6 +56,46 @@ impl Irregular {
     }
 }
 
+/// A spinning vCPU on its thread, and how many requests it has handled.
+struct Spinning {
+    thread: VcpuThread<KvmVcpu, Counter>,
+    handled: Arc<AtomicU64>,
+    // Behind `thread`, so that its memory goes last.
+    _machine: Machine,
+}
+
+impl Spinning {
+    /// `None` where there is no KVM.
+    fn start(test: &str) -> Option<Self> {
+        let machine = Machine::new(test, SPIN)?;
+        let handled = Arc::new(AtomicU64::new(0));
+        let thread = Runner::new(machine.vcpu(0), Counter(Arc::clone(&handled)))
+            .spawn()
+            .unwrap();
+        Some(Self {
+            thread,
+            handled,
+            _machine: machine,
+        })
+    }
+
+    fn handle(&self) -> &VcpuHandle<KvmVcpu, Ask> {
+        self.thread.handle()
+    }
+
+    fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Acquire)
+    }
+
+    /// Ends the thread, and says what was counted.
+    fn stop(self) -> Statistics {
+        let handle = self.thread.handle().clone();
+        handle.stop().unwrap();
+        self.thread.join().unwrap();
+        handle.statistics()
+    }
+}
+
 fn wait_until_handled(handled: &AtomicU64, count: u64) {
     let start = Instant::now();
     while handled.load(Ordering::Acquire) < count {
@@ -74,125 +115,128 @@ fn kicks() -> u64 {
     asked.map_or(100_000, |number| number.parse().unwrap())
 }
 
+/// What holds of a guest that never exits by itself, however it was kicked.
+fn assert_no_kick_too_many(statistics: &Statistics) {
+    // Every entry ended by EINTR, and by one kick at most: the rest are stray, ended by a signal
+    // that came only after its kick's skip flag had ended the entry before.
+    assert_eq!(statistics.entries, statistics.interrupted, "{statistics:?}");
+    assert_eq!(
+        statistics.entries,
+        statistics.kicks_sent + statistics.stray,
+        "{statistics:?}"
+    );
+    assert!(statistics.stray <= statistics.kicks_sent, "{statistics:?}");
+}
+
 #[test]
 fn none_of_100_000_kicks_is_lost() {
     let kicks = kicks();
-    let Some(machine) = Machine::new("none_of_100_000_kicks_is_lost", SPIN) else {
+    let Some(vcpu) = Spinning::start("none_of_100_000_kicks_is_lost") else {
         return;
     };
-    let handled = Arc::new(AtomicU64::new(0));
-    let thread = Runner::new(machine.vcpu(0), Counter(Arc::clone(&handled)))
-        .spawn()
-        .unwrap();
-    let handle = thread.handle();
     let mut irregular = Irregular(0x9e37_79b9_7f4a_7c15);
     for made in 1..=kicks {
         irregular.moment();
-        handle.request(Ask::Report).unwrap();
-        wait_until_handled(&handled, made);
+        vcpu.handle().request(Ask::Report).unwrap();
+        wait_until_handled(&vcpu.handled, made);
     }
-    handle.stop().unwrap();
-    handle.wait(soon()).unwrap();
-    let statistics = handle.statistics();
+    let statistics = vcpu.stop();
     // Each request was made alone, so nothing coalesced; one that found the vCPU outside needed no
     // kick; and the end may need one more.
     assert_eq!(statistics.kicks_coalesced, 0, "{statistics:?}");
     assert!(statistics.kicks_sent <= kicks + 1, "{statistics:?}");
-    // Every entry ended by EINTR, and none was kicked twice. A signal that came after its kick's
-    // skip flag had ended the entry meets the next one: that one is stray.
-    assert_eq!(statistics.entries, statistics.interrupted, "{statistics:?}");
-    assert!(
-        statistics.kicks_sent <= statistics.entries,
-        "{statistics:?}"
-    );
-    assert!(statistics.stray <= statistics.kicks_sent, "{statistics:?}");
-    assert_eq!(statistics.entries, statistics.kicks_sent + statistics.stray);
-    thread.join().unwrap();
+    assert_no_kick_too_many(&statistics);
 }
 
 #[test]
 fn a_burst_of_requests_is_one_kick_an_entry() {
     const ROUNDS: u64 = 2_000;
-    let Some(machine) = Machine::new("a_burst_of_requests_is_one_kick_an_entry", SPIN) else {
+    let Some(vcpu) = Spinning::start("a_burst_of_requests_is_one_kick_an_entry") else {
         return;
     };
-    let handled = Arc::new(AtomicU64::new(0));
-    let thread = Runner::new(machine.vcpu(0), Counter(Arc::clone(&handled)))
-        .spawn()
-        .unwrap();
-    let burst = |handle: &VcpuHandle<KvmVcpu, Ask>, seed| {
+    let burst = |seed| {
         let mut irregular = Irregular(seed);
         for _ in 0..ROUNDS {
             irregular.moment();
             for ask in [Ask::Report, Ask::GoOn, Ask::Quiet] {
-                handle.request(ask).unwrap();
+                vcpu.handle().request(ask).unwrap();
             }
         }
     };
     thread::scope(|scope| {
-        scope.spawn(|| burst(thread.handle(), 7));
-        scope.spawn(|| burst(thread.handle(), 11));
+        scope.spawn(|| burst(7));
+        scope.spawn(|| burst(11));
     });
-    thread.handle().stop().unwrap();
-    thread.handle().wait(soon()).unwrap();
-    let statistics = thread.handle().statistics();
-    assert!(
-        statistics.kicks_sent <= statistics.entries,
-        "{statistics:?}"
-    );
-    assert!(statistics.stray <= statistics.kicks_sent, "{statistics:?}");
     // Requests are bits, so some met their like; none was handled that was not made.
-    assert!(handled.load(Ordering::Acquire) <= 2 * 3 * ROUNDS);
-    thread.join().unwrap();
+    assert!(vcpu.handled() <= 2 * 3 * ROUNDS);
+    assert_no_kick_too_many(&vcpu.stop());
 }
 
 #[test]
 fn a_kick_that_asks_for_nothing_ends_the_entry() {
-    let Some(machine) = Machine::new("a_kick_that_asks_for_nothing_ends_the_entry", SPIN) else {
+    const KICKS: u64 = 1000;
+    let Some(vcpu) = Spinning::start("a_kick_that_asks_for_nothing_ends_the_entry") else {
         return;
     };
-    let handled = Arc::new(AtomicU64::new(0));
-    let thread = Runner::new(machine.vcpu(0), Counter(Arc::clone(&handled)))
-        .spawn()
-        .unwrap();
-    let handle = thread.handle();
-    for _ in 0..1000 {
-        let before = handle.statistics().entries;
-        while handle.statistics().entries == before {
-            handle.kick().unwrap();
+    let entries = || vcpu.handle().statistics().entries;
+    for _ in 0..KICKS {
+        let before = entries();
+        while entries() == before {
+            vcpu.handle().kick().unwrap();
             thread::yield_now();
         }
     }
-    assert_eq!(handled.load(Ordering::Acquire), 0);
-    assert!(handle.statistics().interrupted >= 1000 - 1);
-    handle.stop().unwrap();
-    thread.join().unwrap();
+    assert_eq!(vcpu.handled(), 0);
+    let statistics = vcpu.stop();
+    assert!(statistics.interrupted >= KICKS - 1, "{statistics:?}");
+    assert_no_kick_too_many(&statistics);
+}
+
+/// Holds the vCPU outside the guest until the test lets it go on.
+struct Held(Receiver<()>);
+
+impl Handler<KvmVcpu> for Held {
+    type Request = Ask;
+    type Error = String;
+
+    fn exit(&mut self, exit: Exit<'_>) -> Result<Flow, String> {
+        Err(format!("a counting guest has no exits, but: {exit:?}"))
+    }
+
+    fn request(&mut self, _: Ask, _: &mut KvmVcpu) -> Result<Flow, String> {
+        self.0.recv().map_err(|error| error.to_string())?;
+        Ok(Flow::Continue)
+    }
 }
 
 #[test]
-fn a_wait_request_returns_when_the_guest_is_left() {
-    let Some(machine) = Machine::new("a_wait_request_returns_when_the_guest_is_left", SPIN) else {
+fn a_wait_request_returns_when_the_guest_has_been_left() {
+    const COUNTER: u64 = 0x2000;
+    let code = [
+        0xff, 0x05, 0x00, 0x20, 0x00, 0x00, // inc dword [0x2000]
+        0xeb, 0xf8, // jmp to the inc
+    ];
+    let test = "a_wait_request_returns_when_the_guest_has_been_left";
+    let Some(machine) = Machine::new(test, &code) else {
         return;
     };
-    let handled = Arc::new(AtomicU64::new(0));
-    let thread = Runner::new(machine.vcpu(0), Counter(Arc::clone(&handled)))
-        .spawn()
-        .unwrap();
-    let handle = thread.handle();
-    for _ in 0..5_000 {
-        let before = handle.statistics();
-        handle.request_until(Ask::Leave, soon()).unwrap();
-        let after = handle.statistics();
-        // Whoever waited has seen the interruption; who found it outside did not wait.
-        assert!(after.interrupted >= before.interrupted);
+    let (go_on, held) = channel();
+    let thread = Runner::new(machine.vcpu(0), Held(held)).spawn().unwrap();
+    for _ in 0..500 {
+        let before = machine.word(COUNTER);
+        while machine.word(COUNTER) == before {
+            thread::yield_now();
+        }
+        thread.handle().request_until(Ask::Leave, soon()).unwrap();
+        // Its handler holds it now, so whatever moves the counter is the guest that was not left.
+        let after = machine.word(COUNTER);
+        for _ in 0..20 {
+            thread::yield_now();
+            assert_eq!(machine.word(COUNTER), after);
+        }
+        go_on.send(()).unwrap();
     }
-    handle.stop().unwrap();
-    handle.wait(soon()).unwrap();
-    let statistics = handle.statistics();
-    assert!(
-        statistics.kicks_sent <= statistics.entries,
-        "{statistics:?}"
-    );
+    thread.handle().stop().unwrap();
     thread.join().unwrap();
 }
 
