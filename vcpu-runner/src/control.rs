@@ -15,6 +15,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::mem;
 
 use crate::sync::{Condvar, Expired, Mutex, MutexGuard, lock, wait};
 use crate::{Deadline, Ending, Error};
@@ -173,9 +174,10 @@ impl<V> Control<V> {
         self.set_phase(Phase::Running);
     }
 
-    /// The next closure, if there is one.
-    pub(crate) fn next_call(&self) -> Option<Call<V>> {
-        lock(&self.state).calls.pop_front()
+    /// The closures that wait now. One that comes later has made its own request: were it taken
+    /// here too, those who send them could keep everything else waiting for ever.
+    pub(crate) fn take_calls(&self) -> VecDeque<Call<V>> {
+        mem::take(&mut lock(&self.state).calls)
     }
 
     /// Stays paused until there is something to do. The phase is [`Phase::Paused`] meanwhile and
@@ -204,19 +206,16 @@ impl<V> Control<V> {
         }
     }
 
-    /// The thread has come to its end. Closures that never ran are dropped, which tells those who
-    /// wait for them.
-    pub(crate) fn end(&self, ending: Ending) {
-        let calls = {
-            let mut state = lock(&self.state);
-            if !matches!(state.phase, Phase::Ended(_)) {
-                state.phase = Phase::Ended(ending);
-            }
-            self.changed.notify_all();
-            std::mem::take(&mut state.calls)
-        };
-        // Outside the lock: what a closure owns may do anything when it is dropped.
-        drop(calls);
+    /// The thread has come to its end. Closures that never ran come back: dropping them tells those
+    /// who wait for them.
+    #[must_use = "to be dropped when everybody else was told: what a closure owns may do anything"]
+    pub(crate) fn end(&self, ending: Ending) -> VecDeque<Call<V>> {
+        let mut state = lock(&self.state);
+        if !matches!(state.phase, Phase::Ended(_)) {
+            state.phase = Phase::Ended(ending);
+        }
+        self.changed.notify_all();
+        mem::take(&mut state.calls)
     }
 
     fn set_phase(&self, phase: Phase) {

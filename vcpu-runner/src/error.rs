@@ -21,7 +21,7 @@ pub enum Error {
     #[error("the vCPU's own thread cannot wait for itself; return a `Flow` from the handler")]
     OwnThread,
     /// Somebody resumed the vCPU before its thread had come to the pause.
-    #[error("the pause was taken back by a resume before the vCPU's thread came to it")]
+    #[error("the pause was taken back by a resume before the vCPU's thread came to it; ask again")]
     PauseTakenBack,
     /// The kick signal could not be sent to the vCPU's thread (`pthread_kill`).
     #[error(
@@ -52,8 +52,16 @@ pub enum Error {
     /// The thread could not be started.
     #[error("cannot start the vCPU's thread: {0}")]
     Spawn(Arc<io::Error>),
+    /// KVM cannot skip the guest, so no vCPU can be run without losing kicks.
+    #[error("KVM lacks KVM_CAP_IMMEDIATE_EXIT; Linux 4.11 or later has it")]
+    NoImmediateExit,
+    /// The run area's size could not be had (KVM_GET_VCPU_MMAP_SIZE).
+    #[error("cannot ask KVM for the size of a vCPU's run area: {0}")]
+    RunAreaSize(Arc<io::Error>),
     /// The vCPU's run area could not be mapped.
-    #[error("cannot map the vCPU's run area ({size} bytes): {source}")]
+    #[error(
+        "cannot map the vCPU's run area ({size} bytes): {source}; is memory short, or a limit (ulimit -v) in the way?"
+    )]
     MapRunArea {
         /// The size that KVM asks for (KVM_GET_VCPU_MMAP_SIZE).
         size: usize,
@@ -61,18 +69,20 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// KVM_RUN failed. The vCPU cannot be entered again.
-    #[error("KVM_RUN failed: {0}")]
+    #[error("KVM_RUN failed: {0}; the vCPU cannot be used any more")]
     Run(Arc<io::Error>),
     /// KVM wrote something into the run area that its API does not allow.
     #[error("KVM's run area makes no sense: {0}")]
     RunArea(RunAreaDefect),
     /// Pending I/O did not come to its end.
-    #[error("the vCPU's pending I/O did not end after {exits} further exits")]
+    #[error(
+        "the vCPU's pending I/O had not ended after {turns} times KVM_RUN; the vCPU cannot be used any more"
+    )]
     IoWithoutEnd {
-        /// How many exits were handled.
-        exits: u32,
+        /// How often KVM_RUN was called for it.
+        turns: u32,
     },
-    /// An operation on many vCPUs failed on this one, and was carried out on the others.
+    /// An operation on many vCPUs failed on this one, the first that it failed on.
     #[error("vCPU {index} of those given: {source}")]
     OneOfMany {
         /// Its index in the slice.

@@ -18,11 +18,13 @@
 //! any more before KVM_RUN. KVM_RUN then sees the flag, or, where it looked before `b`, is
 //! interrupted by `c`, which comes after `b`. No order loses the kick, and none needs a second one.
 
+use std::sync::atomic::Ordering;
+
 use vcpu_requests::{InGuest, Kick, Left, NotEntered, Request, Sleeping, Ticket, VcpuRequests};
 
 use crate::loop_request::LoopRequest;
 use crate::statistics::Counters;
-use crate::sync::{Condvar, Expired, Mutex, lock, wait};
+use crate::sync::{AtomicBool, Condvar, Expired, Mutex, lock, wait};
 use crate::{Deadline, Error, SkipFlag};
 
 /// The doorway of one vCPU, shared by its thread and the makers.
@@ -30,6 +32,9 @@ pub(crate) struct Gate<R, S, T> {
     requests: VcpuRequests<LoopRequest<R>>,
     skip: S,
     thread: T,
+    /// The signal of a kick could not be sent: it is owed to the vCPU, and whoever finds that kick
+    /// under way has to try again.
+    owed: AtomicBool,
     counters: Counters,
     /// Held by nobody for longer than it takes to look; guards nothing but the sleep on `moved`.
     bell: Mutex<()>,
@@ -49,6 +54,7 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
             requests: VcpuRequests::new(),
             skip,
             thread,
+            owed: AtomicBool::new(false),
             counters: Counters::new(),
             bell: Mutex::new(()),
             moved: Condvar::new(),
@@ -75,10 +81,14 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
         let made = self.requests.make(request);
         match made.kick {
             Kick::NotNeeded => {}
-            Kick::Coalesced => self.counters.kicks_coalesced.count(),
+            Kick::Coalesced => {
+                if self.owed.load(Ordering::Acquire) {
+                    self.kick()?;
+                }
+                self.counters.kicks_coalesced.count();
+            }
             Kick::Signal => {
-                self.skip.set();
-                self.thread.interrupt()?;
+                self.kick()?;
                 self.counters.kicks_sent.count();
             }
             Kick::Wake => {
@@ -87,6 +97,14 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
             }
         }
         Ok(made.wait)
+    }
+
+    /// Steps b and c.
+    fn kick(&self) -> Result<(), Error> {
+        self.skip.set();
+        let sent = self.thread.interrupt();
+        self.owed.store(sent.is_err(), Ordering::Release);
+        sent
     }
 
     /// Waits until the vCPU has left the guest mode that `ticket` is about.
@@ -104,6 +122,7 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
 
     /// Step 1. Only the vCPU's thread calls this, and only outside guest mode.
     pub(crate) fn open(&self) {
+        self.owed.store(false, Ordering::Relaxed);
         self.skip.clear();
     }
 
@@ -131,18 +150,18 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
         Ok((output, left))
     }
 
-    /// Sleeps until a request comes that is to wake the vCPU. Returns at once if there is one.
-    pub(crate) fn sleep(&self) {
-        let sleeping: Sleeping<'_, _> = match self.requests.sleep() {
-            Ok(sleeping) => sleeping,
-            Err(_) => return,
-        };
+    /// Sleeps until a request comes that is to wake the vCPU.
+    ///
+    /// Where there is one, it does not sleep and they come back as the error.
+    pub(crate) fn sleep(&self) -> Result<(), NotEntered<LoopRequest<R>>> {
+        let sleeping: Sleeping<'_, _> = self.requests.sleep()?;
         let mut bell = lock(&self.bell);
         while !sleeping.is_woken() {
             (bell, _) = wait(&self.moved, bell, Deadline::NEVER);
         }
         drop(bell);
         sleeping.wake_up();
+        Ok(())
     }
 
     /// Tells everybody who waits that the vCPU's mode or its wake-up mark has changed.
@@ -152,5 +171,94 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
     pub(crate) fn ring(&self) {
         drop(lock(&self.bell));
         self.moved.notify_all();
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+
+    use vcpu_requests::requests;
+
+    use super::*;
+
+    requests! {
+        enum Ask {
+            One = 0,
+            Other = 1,
+        }
+    }
+
+    #[derive(Default)]
+    struct Flag(AtomicBool);
+
+    impl SkipFlag for Flag {
+        fn set(&self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+
+        fn clear(&self) {
+            self.0.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// A thread that some may not signal: a seccomp filter holds for one thread only.
+    struct FailsTimes {
+        left: AtomicU32,
+        received: AtomicU32,
+    }
+
+    impl Interrupt for FailsTimes {
+        fn interrupt(&self) -> Result<(), Error> {
+            let count = |left: u32| left.checked_sub(1);
+            let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+            if self.left.fetch_update(set, fetch, count).is_ok() {
+                return Err(Error::SendSignal {
+                    signal: libc::SIGURG,
+                    source: Arc::new(io::Error::from_raw_os_error(libc::EPERM)),
+                });
+            }
+            self.received.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    fn gate(failures: u32) -> Gate<Ask, Flag, FailsTimes> {
+        let thread = FailsTimes {
+            left: AtomicU32::new(failures),
+            received: AtomicU32::new(0),
+        };
+        Gate::new(Flag::default(), thread)
+    }
+
+    #[test]
+    fn a_signal_that_could_not_be_sent_is_owed_by_the_next_maker() {
+        let gate = gate(2);
+        gate.open();
+        let made = gate.pass(|| {
+            let one = gate.make(LoopRequest::User(Ask::One));
+            let same = gate.make(LoopRequest::User(Ask::One));
+            let other = gate.make(LoopRequest::User(Ask::Other));
+            let last = gate.make(LoopRequest::User(Ask::Other));
+            (one.is_err(), same.is_err(), other.is_err(), last.is_err())
+        });
+        // The first two cannot signal and say so; the third does, and the fourth need not.
+        assert_eq!(made.unwrap().0, (true, true, false, false));
+        assert_eq!(gate.thread.received.load(Ordering::Relaxed), 1);
+        assert!(gate.skip.0.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn what_was_owed_to_one_entry_is_not_to_the_next() {
+        let gate = gate(1);
+        gate.open();
+        gate.pass(|| gate.make(LoopRequest::Kick).unwrap_err())
+            .unwrap();
+        gate.open();
+        gate.pass(|| gate.make(LoopRequest::Kick).unwrap()).unwrap();
+        assert_eq!(gate.thread.received.load(Ordering::Relaxed), 1);
     }
 }

@@ -2,7 +2,9 @@
 
 //! Many vCPUs at once: signal all, then wait for all, so that the wait is that for the slowest.
 //!
-//! Each function goes on past a vCPU that fails, and reports the first one that did.
+//! Each function goes on past a vCPU that fails, and reports the first one that did; which others
+//! did, each one's [`VcpuHandle::phase`] tells. Those that wait do nothing at all on the thread of one
+//! of the vCPUs.
 
 use vcpu_requests::Request;
 
@@ -11,24 +13,20 @@ use crate::{Deadline, Error, Vcpu, VcpuHandle};
 /// Pauses all of them; see [`VcpuHandle::pause`].
 ///
 /// # Errors
-/// [`Error::OneOfMany`]. The others are paused.
+/// [`Error::OneOfMany`].
 pub fn pause_all<V: Vcpu, R: Request>(
     vcpus: &[VcpuHandle<V, R>],
     deadline: Deadline,
 ) -> Result<(), Error> {
+    first_error(vcpus.iter().map(VcpuHandle::not_own_thread))?;
     let asked: Vec<_> = vcpus.iter().map(VcpuHandle::begin_pause).collect();
-    first_error(
-        vcpus
-            .iter()
-            .zip(asked)
-            .map(|(vcpu, asked)| vcpu.wait_paused(asked?, deadline)),
-    )
+    first_error(asked.into_iter().map(|asked| asked?.wait(deadline)))
 }
 
 /// Resumes all of them; see [`VcpuHandle::resume`].
 ///
 /// # Errors
-/// [`Error::OneOfMany`]. The others are resumed.
+/// [`Error::OneOfMany`].
 pub fn resume_all<V: Vcpu, R: Request>(vcpus: &[VcpuHandle<V, R>]) -> Result<(), Error> {
     first_error(vcpus.iter().map(VcpuHandle::resume))
 }
@@ -36,7 +34,7 @@ pub fn resume_all<V: Vcpu, R: Request>(vcpus: &[VcpuHandle<V, R>]) -> Result<(),
 /// Makes `request` on all of them, and waits if it is a WAIT one; see [`VcpuHandle::request`].
 ///
 /// # Errors
-/// [`Error::OneOfMany`]. It was made on the others.
+/// [`Error::OneOfMany`].
 pub fn request_all<V: Vcpu, R: Request>(
     vcpus: &[VcpuHandle<V, R>],
     request: R,
@@ -60,11 +58,12 @@ pub fn request_all<V: Vcpu, R: Request>(
 /// Asks all of them to stop and waits until they have; see [`VcpuHandle::stop`].
 ///
 /// # Errors
-/// [`Error::OneOfMany`]. The others have ended.
+/// [`Error::OneOfMany`].
 pub fn stop_all<V: Vcpu, R: Request>(
     vcpus: &[VcpuHandle<V, R>],
     deadline: Deadline,
 ) -> Result<(), Error> {
+    first_error(vcpus.iter().map(VcpuHandle::not_own_thread))?;
     let asked: Vec<_> = vcpus.iter().map(VcpuHandle::stop).collect();
     first_error(vcpus.iter().zip(asked).map(|(vcpu, asked)| {
         asked?;

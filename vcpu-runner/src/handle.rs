@@ -16,6 +16,9 @@ use crate::{Deadline, Ending, Error, Phase, Statistics, Vcpu};
 /// it then cannot signal any more.
 ///
 /// Everything that waits takes a [`Deadline`]; when it passes, what was asked stays asked.
+///
+/// A handle keeps the vCPU's skip flag, and with KVM thereby its run area, so the virtual machine
+/// stays in the kernel until the last handle is dropped.
 pub struct VcpuHandle<V: Vcpu, R>(Arc<Shared<V, R>>);
 
 impl<V: Vcpu, R> Clone for VcpuHandle<V, R> {
@@ -29,6 +32,11 @@ impl<V: Vcpu, R: Request> VcpuHandle<V, R> {
         Self(shared)
     }
 
+    /// Fails on the vCPU's own thread, which must not wait for itself.
+    pub(crate) fn not_own_thread(&self) -> Result<(), Error> {
+        self.0.not_own_thread()
+    }
+
     /// Makes a request. It is handled before the vCPU next enters the guest; if it is in the guest,
     /// it is kicked out, once for all requests that come until then. A halted vCPU wakes up, unless
     /// the request is NO_WAKEUP.
@@ -39,8 +47,7 @@ impl<V: Vcpu, R: Request> VcpuHandle<V, R> {
     /// A request that races with the thread's end may never be handled.
     ///
     /// # Errors
-    /// [`Error::Ended`] if the thread has ended; [`Error::SendSignal`]; for a WAIT request
-    /// [`Error::OwnThread`] where the handler makes it while in guest mode, which it never is.
+    /// [`Error::Ended`] if the thread has ended; [`Error::SendSignal`]: the request stays made.
     pub fn request(&self, request: R) -> Result<(), Error> {
         self.request_until(request, Deadline::NEVER)
     }
@@ -66,11 +73,13 @@ impl<V: Vcpu, R: Request> VcpuHandle<V, R> {
         ticket: vcpu_requests::Ticket,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        self.0.not_own_thread()?;
+        self.not_own_thread()?;
         self.0.gate.wait(ticket, deadline)
     }
 
-    /// Ends the entry that is under way, if one is, and asks for nothing else.
+    /// Ends the entry that is under way, if one is, and asks for nothing else. An entry is under way
+    /// from the moment at which requests were last looked for. A vCPU that is outside is not kept
+    /// from its next entry: it looks for requests before that.
     ///
     /// # Errors
     /// [`Error::Ended`], [`Error::SendSignal`].
@@ -85,32 +94,25 @@ impl<V: Vcpu, R: Request> VcpuHandle<V, R> {
     /// Pausing a vCPU that is paused is no error, and one [`Self::resume`] is enough after several
     /// pauses. A vCPU that was not started yet pauses when it is, before it enters the guest.
     ///
+    /// Two handlers that pause each other's vCPU wait for each other: use a deadline there.
+    ///
     /// # Errors
     /// [`Error::Ended`], also if it ends instead of pausing; [`Error::PauseTakenBack`];
-    /// [`Error::DeadlinePassed`]; [`Error::OwnThread`]; [`Error::SendSignal`].
+    /// [`Error::DeadlinePassed`]; [`Error::OwnThread`]; [`Error::SendSignal`]. Where the deadline passes or
+    /// the signal cannot be sent, the pause stays asked for.
     pub fn pause(&self, deadline: Deadline) -> Result<(), Error> {
-        self.0.not_own_thread()?;
-        let asked = self.begin_pause()?;
-        self.wait_paused(asked, deadline)
+        self.not_own_thread()?;
+        self.begin_pause()?.wait(deadline)
     }
 
-    /// Asks for a pause and does not wait. What comes back is for [`Self::wait_paused`].
+    /// Asks for a pause and does not wait: [`PauseAsked::wait`] does.
     ///
     /// # Errors
     /// [`Error::Ended`], [`Error::SendSignal`].
-    pub fn begin_pause(&self) -> Result<PauseAsked, Error> {
-        let pauses = self.0.control.ask_pause()?;
+    pub fn begin_pause(&self) -> Result<PauseAsked<'_, V, R>, Error> {
+        let before = self.0.control.ask_pause()?;
         self.0.gate.make(LoopRequest::Pause)?;
-        Ok(PauseAsked(pauses))
-    }
-
-    /// Waits for the pause that [`Self::begin_pause`] has asked for.
-    ///
-    /// # Errors
-    /// As [`Self::pause`].
-    pub fn wait_paused(&self, asked: PauseAsked, deadline: Deadline) -> Result<(), Error> {
-        self.0.not_own_thread()?;
-        self.0.control.wait_paused(asked.0, deadline)
+        Ok(PauseAsked { vcpu: self, before })
     }
 
     /// Lets the vCPU run again. No error if it runs.
@@ -136,8 +138,14 @@ impl<V: Vcpu, R: Request> VcpuHandle<V, R> {
     /// # Errors
     /// [`Error::DeadlinePassed`], [`Error::OwnThread`].
     pub fn wait(&self, deadline: Deadline) -> Result<Ending, Error> {
-        self.0.not_own_thread()?;
+        self.not_own_thread()?;
         self.0.control.wait_ended(deadline)
+    }
+
+    /// Whether `request` was made and not handled yet. Still answers when the thread has ended: what
+    /// an error or a stop has left unhandled stays pending.
+    pub fn is_pending(&self, request: R) -> bool {
+        self.0.gate.requests().test(LoopRequest::User(request))
     }
 
     /// Where the thread stands.
@@ -153,7 +161,8 @@ impl<V: Vcpu, R: Request> VcpuHandle<V, R> {
 
 impl<V: Vcpu + 'static, R: Request> VcpuHandle<V, R> {
     /// Runs `closure` on the vCPU's thread, outside guest mode and with I/O finished, and waits for
-    /// what it returns. The vCPU may be running or paused; it stays what it is.
+    /// what it returns. The vCPU may be running or paused; it stays what it is. One that was not
+    /// started yet runs the closure when it is.
     ///
     /// # Errors
     /// [`Error::Ended`], also if `closure` panics, which ends the thread; [`Error::DeadlinePassed`]:
@@ -163,7 +172,7 @@ impl<V: Vcpu + 'static, R: Request> VcpuHandle<V, R> {
         deadline: Deadline,
         closure: impl FnOnce(&mut V) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.0.not_own_thread()?;
+        self.not_own_thread()?;
         let (sender, receiver) = mpsc::sync_channel(1);
         self.0.control.queue(Box::new(move |vcpu| {
             // Nobody receives any more if the deadline has passed.
@@ -193,7 +202,27 @@ impl<V: Vcpu, R: Request> fmt::Debug for VcpuHandle<V, R> {
     }
 }
 
-/// That a pause was asked for, see [`VcpuHandle::begin_pause`].
-#[derive(Clone, Copy, Debug)]
-#[must_use = "the vCPU may still run until `wait_paused` returns"]
-pub struct PauseAsked(u64);
+/// A pause that was asked for with [`VcpuHandle::begin_pause`].
+#[must_use = "the vCPU may still run until `wait` returns"]
+pub struct PauseAsked<'a, V: Vcpu, R> {
+    vcpu: &'a VcpuHandle<V, R>,
+    /// How many pauses there had been.
+    before: u64,
+}
+
+impl<V: Vcpu, R: Request> PauseAsked<'_, V, R> {
+    /// Waits for the pause. One that is over by now has happened all the same.
+    ///
+    /// # Errors
+    /// As [`VcpuHandle::pause`].
+    pub fn wait(&self, deadline: Deadline) -> Result<(), Error> {
+        self.vcpu.not_own_thread()?;
+        self.vcpu.0.control.wait_paused(self.before, deadline)
+    }
+}
+
+impl<V: Vcpu, R> fmt::Debug for PauseAsked<'_, V, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PauseAsked").finish_non_exhaustive()
+    }
+}

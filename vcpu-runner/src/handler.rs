@@ -50,6 +50,7 @@ pub trait Handler<V: Vcpu> {
 
 /// What comes after an exit or a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Flow {
     /// Go on as before.
     #[default]

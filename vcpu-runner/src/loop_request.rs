@@ -35,7 +35,7 @@ impl<R: Request> Request for LoopRequest<R> {
         );
         R::MASK | 1 << KICK | 1 << CALL | 1 << PAUSE | 1 << STOP
     };
-    const NO_WAKEUP_MASK: u32 = R::NO_WAKEUP_MASK | 1 << KICK;
+    const NO_WAKEUP_MASK: u32 = R::NO_WAKEUP_MASK & R::MASK | 1 << KICK;
 
     fn bit(self) -> u32 {
         match self {

@@ -99,10 +99,10 @@ where
         self.gate.open();
         self.handle_requests()?;
         match self.activity {
-            Activity::Halted => {
-                self.gate.sleep();
-                Ok(())
-            }
+            Activity::Halted => match self.gate.sleep() {
+                Ok(()) | Err(NotEntered::Pending(_)) => Ok(()),
+                Err(NotEntered::Busy(mode)) => Err(Error::TwoLoops { mode }.into()),
+            },
             Activity::Runnable => self.enter(),
         }
     }
@@ -174,9 +174,10 @@ where
                     .map_err(Leave::Handler)?;
                 self.follow(flow)
             }
+            // It leaves no bit to find.
             LoopRequest::Kick => Ok(()),
             LoopRequest::Call => {
-                while let Some(call) = self.control.next_call() {
+                for call in self.control.take_calls() {
                     call(self.vcpu);
                 }
                 Ok(())
@@ -204,11 +205,9 @@ where
             return Ok(());
         }
         self.gate.shut();
-        let mut exits = 0;
-        while exits <= MOST_COMPLETIONS {
+        for _ in 0..=MOST_COMPLETIONS {
             match self.vcpu.run() {
                 Ok(exit) => {
-                    exits += 1;
                     let flow = dispatch(self.gate, self.handler, exit)?;
                     self.follow(flow)?;
                 }
@@ -224,7 +223,10 @@ where
                 Err(RunError::Defect(defect)) => return Err(Error::RunArea(defect).into()),
             }
         }
-        Err(Error::IoWithoutEnd { exits }.into())
+        Err(Error::IoWithoutEnd {
+            turns: MOST_COMPLETIONS,
+        }
+        .into())
     }
 
     fn follow(&mut self, flow: Flow) -> Result<(), Leave<H::Error>> {

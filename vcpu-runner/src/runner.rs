@@ -62,9 +62,11 @@ use crate::{Ending, Error, Handler, KickSignal, Vcpu, VcpuHandle};
 /// # Ok::<_, vcpu_runner::Error>(())
 /// ```
 pub struct Runner<V: Vcpu, H: Handler<V>> {
+    // First, so that everybody knows the end before the handler is dropped: its destructor may wait
+    // for somebody who waits for the vCPU.
+    shared: SharedUntilEnd<V, H::Request>,
     vcpu: V,
     handler: H,
-    shared: SharedUntilEnd<V, H::Request>,
     signal: KickSignal,
     name: Option<String>,
 }
@@ -191,17 +193,18 @@ fn run_here<V: Vcpu, H: Handler<V>>(
         return Outcome::Error(error);
     }
     shared.own();
-    let _occupied = shared
-        .gate
-        .thread()
-        .occupy(SignalledThread::current(signal));
-    shared.control.begin();
-    let run_loop = RunLoop::new(vcpu, handler, &shared.gate, &shared.control);
-    // What the handler and the vCPU are like after a panic is for whoever joins to judge.
-    match panic::catch_unwind(AssertUnwindSafe(|| run_loop.run())) {
-        Ok(outcome) => outcome,
-        Err(payload) => Outcome::Panicked(message_of(payload)),
-    }
+    let this_thread = SignalledThread::current(signal);
+    let run = || {
+        shared.control.begin();
+        let run_loop = RunLoop::new(vcpu, handler, &shared.gate, &shared.control);
+        // What the handler and the vCPU are like after a panic is for whoever joins to judge.
+        match panic::catch_unwind(AssertUnwindSafe(|| run_loop.run())) {
+            Ok(outcome) => outcome,
+            Err(payload) => Outcome::Panicked(message_of(payload)),
+        }
+    };
+    // SAFETY: it is the calling thread.
+    unsafe { shared.gate.thread().while_running(this_thread, run) }
 }
 
 fn message_of(payload: Box<dyn Any + Send>) -> Arc<str> {
@@ -230,8 +233,10 @@ impl<V: Vcpu, H: Handler<V>> VcpuThread<V, H> {
     /// [`VcpuHandle::stop`] does.
     ///
     /// # Errors
-    /// [`Error::Ended`] if a destructor panicked on the thread, so that nothing can be given back.
+    /// [`Error::Ended`] if a destructor panicked on the thread, so that nothing can be given back;
+    /// [`Error::OwnThread`].
     pub fn join(mut self) -> Result<Ended<V, H>, Error> {
+        self.handle.not_own_thread()?;
         let never_ran = Error::Ended(Ending::NeverRan);
         self.thread
             .take()
@@ -244,8 +249,8 @@ impl<V: Vcpu, H: Handler<V>> VcpuThread<V, H> {
 impl<V: Vcpu, H: Handler<V>> Drop for VcpuThread<V, H> {
     fn drop(&mut self) {
         if self.thread.is_some() {
-            // It fails if the thread has ended, which is what is wanted, or if it cannot be
-            // signalled, which every other operation on it reports too.
+            // It fails if the thread cannot be signalled: then it stops when the guest next exits,
+            // or when somebody signals it who can.
             let _ = self.handle.stop();
         }
     }
@@ -262,7 +267,8 @@ impl<V: Vcpu, H: Handler<V>> fmt::Debug for VcpuThread<V, H> {
 /// What is left when a vCPU's thread has ended.
 #[derive(Debug)]
 pub struct Ended<V: Vcpu, H: Handler<V>> {
-    /// The vCPU.
+    /// The vCPU. Stopping does not finish its last exit's I/O: to see the registers that the guest
+    /// would see, pause it before.
     pub vcpu: V,
     /// The handler.
     pub handler: H,

@@ -9,7 +9,7 @@ use crate::control::Control;
 use crate::gate::Gate;
 use crate::signal::SignalledThread;
 use crate::thread_slot::ThreadSlot;
-use crate::{Ending, Error, Vcpu};
+use crate::{Ending, Error, Phase, Vcpu};
 
 pub(crate) struct Shared<V: Vcpu, R> {
     pub(crate) gate: Gate<R, Arc<V::Skip>, ThreadSlot<SignalledThread>>,
@@ -34,7 +34,9 @@ impl<V: Vcpu, R: vcpu_requests::Request> Shared<V, R> {
 
     /// Fails where the calling thread is the vCPU's own: it would wait for itself.
     pub(crate) fn not_own_thread(&self) -> Result<(), Error> {
-        if self.own_thread.get() == Some(&thread::current().id()) {
+        let own = self.own_thread.get() == Some(&thread::current().id());
+        // Where the thread was the caller's own, it goes on when the vCPU has ended.
+        if own && !matches!(self.control.phase(), Phase::Ended(_)) {
             return Err(Error::OwnThread);
         }
         Ok(())
@@ -42,7 +44,8 @@ impl<V: Vcpu, R: vcpu_requests::Request> Shared<V, R> {
 
     /// The thread has ended: tells everybody who waits, for whatever.
     pub(crate) fn end(&self, ending: Ending) {
-        self.control.end(ending);
+        let never_ran = self.control.end(ending);
         self.gate.ring();
+        drop(never_ran);
     }
 }

@@ -15,8 +15,8 @@ use crate::{Error, UnusableSignal};
 
 /// The signal used for kicks: a standard one, [`libc::SIGURG`] by default.
 ///
-/// SIGURG, because its default action is to be ignored, no library uses it for itself and debuggers
-/// pass it through; a standard one, because sending it cannot fail, whereas a real-time signal needs
+/// SIGURG, because its default action is to be ignored, hardly any library uses it (the Go runtime
+/// does) and debuggers pass it through; a standard one, because sending it cannot fail, whereas a real-time signal needs
 /// a free place in its user's queue (RLIMIT_SIGPENDING) and is refused with EAGAIN without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KickSignal(libc::c_int);
@@ -28,7 +28,7 @@ impl Default for KickSignal {
 }
 
 impl KickSignal {
-    /// Another signal than SIGURG.
+    /// Another signal than SIGURG. Whatever it meant to the process before, it does no more.
     ///
     /// # Errors
     /// [`Error::UnusableSignal`] for real-time signals, for those that cannot be handled, and for

@@ -27,37 +27,37 @@ impl<T: LiveThread> ThreadSlot<T> {
         Self(Mutex::new(None))
     }
 
-    /// Puts `thread`, which must be the calling one, into the slot until the guard is dropped. The
-    /// guard cannot leave the thread.
-    pub(crate) fn occupy(&self, thread: T) -> Occupied<'_, T> {
+    /// Runs `run` with `thread` in the slot, and empties the slot when it returns or unwinds.
+    ///
+    /// # Safety
+    /// `thread` must be the calling thread.
+    pub(crate) unsafe fn while_running<O>(&self, thread: T, run: impl FnOnce() -> O) -> O {
+        let _occupied = self.occupy(thread);
+        run()
+    }
+
+    fn occupy(&self, thread: T) -> Occupied<'_, T> {
         *lock(&self.0) = Some(thread);
-        Occupied {
-            slot: self,
-            stays_on_its_thread: std::marker::PhantomData,
-        }
+        Occupied(self)
     }
 }
 
 impl<T: LiveThread> Interrupt for ThreadSlot<T> {
     fn interrupt(&self) -> Result<(), Error> {
         match &*lock(&self.0) {
-            // SAFETY: a thread is in the slot only while the guard that it made lives on its own
-            // stack, and it cannot drop that guard while the lock is held.
+            // SAFETY: a thread is in the slot only while it is in `while_running`, which it cannot
+            // get out of while the lock is held.
             Some(thread) => unsafe { thread.interrupt() },
             None => Ok(()),
         }
     }
 }
 
-/// The slot is occupied by the thread that holds this.
-pub(crate) struct Occupied<'a, T: LiveThread> {
-    slot: &'a ThreadSlot<T>,
-    /// Neither Send nor Sync.
-    stays_on_its_thread: std::marker::PhantomData<*const ()>,
-}
+/// The slot is occupied for as long as this lives.
+struct Occupied<'a, T>(&'a ThreadSlot<T>);
 
-impl<T: LiveThread> Drop for Occupied<'_, T> {
+impl<T> Drop for Occupied<'_, T> {
     fn drop(&mut self) {
-        *lock(&self.slot.0) = None;
+        *lock(&self.0.0) = None;
     }
 }

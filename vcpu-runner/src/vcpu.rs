@@ -50,6 +50,7 @@ impl<S: SkipFlag> SkipFlag for Arc<S> {
 
 /// Why [`Vcpu::run`] came back without an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RunError {
     /// EINTR.
     Interrupted,

@@ -310,17 +310,14 @@ fn a_pause_can_be_taken_back_and_asked_for_again() {
     let handle = runner.handle();
     let asked = handle.begin_pause().unwrap();
     handle.resume().unwrap();
-    assert!(matches!(
-        handle.wait_paused(asked, soon()),
-        Err(Error::PauseTakenBack)
-    ));
+    assert!(matches!(asked.wait(soon()), Err(Error::PauseTakenBack)));
     let asked = handle.begin_pause().unwrap();
     assert!(matches!(
-        handle.wait_paused(asked, Deadline::after(Duration::ZERO)),
+        asked.wait(Deadline::after(Duration::ZERO)),
         Err(Error::DeadlinePassed)
     ));
     let thread = runner.spawn().unwrap();
-    handle.wait_paused(asked, soon()).unwrap();
+    asked.wait(soon()).unwrap();
     handle.pause(soon()).unwrap();
     handle.resume().unwrap();
     handle.stop().unwrap();

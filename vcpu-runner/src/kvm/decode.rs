@@ -59,11 +59,14 @@ pub(super) fn exit(area: &mut RunArea) -> Result<Exit<'_>, RunAreaDefect> {
         },
         KVM_EXIT_SYSTEM_EVENT => Exit::SystemEvent {
             kind: area.u32(EXIT_DATA + offset_of!(SystemEvent, type_))?,
+            // Without KVM_CAP_SYSTEM_EVENT_DATA the count is padding and may be anything; an event
+            // is not to be lost for that.
             data: words(
                 area,
                 offset_of!(SystemEvent, ndata),
                 offset_of!(SystemEvent, __bindgen_anon_1),
-            )?,
+            )
+            .unwrap_or_default(),
         },
         KVM_EXIT_HYPERCALL => return hypercall(area),
         KVM_EXIT_X86_RDMSR => return read_msr(area),

@@ -30,7 +30,8 @@ struct Mapping {
 
 // SAFETY: the mapping is plain memory that belongs to no thread.
 unsafe impl Send for Mapping {}
-// SAFETY: through a shared reference only `immediate_exit` is touched, and that atomically.
+// SAFETY: other threads have a Mapping only within an `ImmediateExit`, which touches one byte, and
+// that atomically. Everything else is reached through the one `RunArea`, by its borrow rules.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -59,8 +60,10 @@ impl Mapping {
         let offset = offset_of!(kvm_run, immediate_exit);
         // SAFETY: `RunArea::new` has checked that a whole kvm_run lies in the mapping.
         let byte = unsafe { self.start.add(offset) };
-        // SAFETY: the byte lives as long as `self`, and whoever else touches it does so atomically:
-        // no reference made here begins before EXIT_DATA, which lies behind it.
+        // SAFETY: the byte lives as long as `self`, and whoever else touches it through this mapping
+        // does so atomically: no reference made here begins before EXIT_DATA, which lies behind it.
+        // (kvm-ioctls has a mapping of its own, at another address, and writes this byte only
+        // through `&mut VcpuFd`, which nobody gets.)
         unsafe { AtomicU8::from_ptr(byte.as_ptr()) }
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use kvm_bindings::{KVM_EXIT_MEMORY_FAULT, KVMIO};
-use kvm_ioctls::{Kvm, VcpuFd};
+use kvm_ioctls::{Cap, Kvm, VcpuFd};
 
 use super::decode;
 use super::run_area::{ImmediateExit, RunArea};
@@ -18,9 +18,7 @@ const KVM_RUN: libc::c_ulong = (KVMIO << 8 | 0x80) as libc::c_ulong;
 
 /// A vCPU of KVM's, to be run by a [`Runner`](crate::Runner).
 ///
-/// Its file descriptor is at hand for everything but running it: [`fd`](Self::fd). The VMM must not
-/// write `kvm_run.immediate_exit` through it ([`VcpuFd::set_kvm_immediate_exit`]): that byte is the
-/// loop's.
+/// Its file descriptor is at hand for everything but running it: [`fd`](Self::fd).
 #[derive(Debug)]
 pub struct KvmVcpu {
     fd: VcpuFd,
@@ -31,27 +29,25 @@ impl KvmVcpu {
     /// Takes over a vCPU that `kvm` made.
     ///
     /// # Errors
-    /// [`Error::MapRunArea`] if the run area's size cannot be had or it cannot be mapped,
-    /// [`Error::RunArea`] if it is smaller than `struct kvm_run`.
+    /// [`Error::NoImmediateExit`], [`Error::RunAreaSize`], [`Error::MapRunArea`], and
+    /// [`Error::RunArea`] if the area is smaller than `struct kvm_run`.
     pub fn new(kvm: &Kvm, fd: VcpuFd) -> Result<Self, Error> {
+        if !kvm.check_extension(Cap::ImmediateExit) {
+            return Err(Error::NoImmediateExit);
+        }
         let size = kvm
             .get_vcpu_mmap_size()
-            .map_err(|source| Error::MapRunArea {
-                size: 0,
-                source: Arc::new(source.into()),
-            })?;
+            .map_err(|source| Error::RunAreaSize(Arc::new(source.into())))?;
         let area = RunArea::new(fd.as_raw_fd(), size)?;
         Ok(Self { fd, area })
     }
 
     /// The vCPU's file descriptor: registers, CPUID, events and so on.
+    ///
+    /// It is lent shared only, since what kvm-ioctls has for an exclusive one either enters the guest
+    /// or writes to `kvm_run`, and both are the loop's.
     pub fn fd(&self) -> &VcpuFd {
         &self.fd
-    }
-
-    /// The vCPU's file descriptor, for what needs it mutable.
-    pub fn fd_mut(&mut self) -> &mut VcpuFd {
-        &mut self.fd
     }
 }
 

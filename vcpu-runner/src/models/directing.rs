@@ -74,7 +74,7 @@ fn a_thread_that_ends_instead_of_pausing_says_so() {
         };
         // A handler that fails before the pause is seen.
         control.begin();
-        control.end(Ending::Failed);
+        drop(control.end(Ending::Failed));
         gate.ring();
         let paused = director.join().unwrap();
         assert!(matches!(paused, Err(Error::Ended(Ending::Failed))));

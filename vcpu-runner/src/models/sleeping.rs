@@ -20,7 +20,7 @@ fn a_sleeper_is_woken() {
             thread::spawn(move || gate.make(User(Ask::Plain)).unwrap())
         };
         while gate.requests().take().is_empty() {
-            gate.sleep();
+            let _ = gate.sleep();
         }
         maker.join().unwrap();
     });
@@ -37,7 +37,7 @@ loom_must_catch!(a_sleeper_for_whom_nobody_rings_sleeps_on, "deadlock", {
             })
         };
         while gate.requests().take().is_empty() {
-            gate.sleep();
+            let _ = gate.sleep();
         }
         maker.join().unwrap();
     });

@@ -32,8 +32,8 @@ fn a_thread_that_has_ended_is_not_signalled() {
             thread::spawn(move || slot.interrupt().unwrap())
         };
         let thread = Mortal(Arc::new(AtomicBool::new(false)));
-        let occupied = slot.occupy(thread.clone());
-        drop(occupied);
+        // SAFETY: it stands for the calling thread, which ends in the next line.
+        unsafe { slot.while_running(thread.clone(), || {}) };
         thread.0.store(true, Ordering::Relaxed);
         maker.join().unwrap();
     });

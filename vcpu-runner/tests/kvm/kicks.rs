@@ -253,7 +253,7 @@ fn a_kick_before_the_first_entry_does_not_reach_into_it() {
     handle.request(Ask::Report).unwrap();
     let asked = handle.begin_pause().unwrap();
     let thread = runner.spawn().unwrap();
-    handle.wait_paused(asked, soon()).unwrap();
+    asked.wait(soon()).unwrap();
     // Paused before the first entry: no instruction has run.
     let rip = handle
         .call(soon(), |vcpu| vcpu.fd().get_regs().map(|regs| regs.rip))
