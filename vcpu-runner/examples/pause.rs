@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         userspace_addr: memory.get_host_address(GuestAddress(0))? as u64,
         ..Default::default()
     };
-    // SAFETY: `memory` lives until the vCPU's thread was joined, below.
+    // SAFETY: `memory` lives until the vCPU's thread was joined, or an error ends the process.
     unsafe { vm.set_user_memory_region(region) }?;
     let fd = vm.create_vcpu(0)?;
     set_up(&fd)?;

@@ -162,7 +162,8 @@ impl<V: Vcpu, R: Request> VcpuHandle<V, R> {
 impl<V: Vcpu + 'static, R: Request> VcpuHandle<V, R> {
     /// Runs `closure` on the vCPU's thread, outside guest mode and with I/O finished, and waits for
     /// what it returns. The vCPU may be running or paused; it stays what it is. One that was not
-    /// started yet runs the closure when it is.
+    /// started yet runs the closure when it is. Closures come before the guest: callers who never
+    /// pause for breath keep it from running.
     ///
     /// # Errors
     /// [`Error::Ended`], also if `closure` panics, which ends the thread; [`Error::DeadlinePassed`]:

@@ -9,7 +9,23 @@ use crate::{Exit, Vcpu};
 /// The VMM's side of one vCPU: it is called on the vCPU's own thread, between entries.
 pub trait Handler<V: Vcpu> {
     /// What is asked of this vCPU, declared with [`vcpu_requests::requests!`]. Bits 24 to 31 are the
-    /// loop's own; using one of them does not compile.
+    /// loop's own; using one of them does not compile:
+    ///
+    /// ```compile_fail,E0080
+    /// use vcpu_runner::scripted::ScriptedVcpu;
+    /// use vcpu_runner::{Exit, Flow, Handler, Runner};
+    ///
+    /// vcpu_requests::requests! { enum Ask { Mine = 24 } }
+    /// # struct Machine;
+    /// impl Handler<ScriptedVcpu> for Machine {
+    ///     type Request = Ask;
+    ///     // ...
+    /// #   type Error = ();
+    /// #   fn exit(&mut self, _: Exit<'_>) -> Result<Flow, ()> { Ok(Flow::Stop) }
+    /// #   fn request(&mut self, _: Ask, _: &mut ScriptedVcpu) -> Result<Flow, ()> { Ok(Flow::Stop) }
+    /// }
+    /// # Runner::new(ScriptedVcpu::new([]), Machine).run();
+    /// ```
     type Request: Request;
 
     /// What makes the vCPU's thread end. It reaches whoever joins the thread.

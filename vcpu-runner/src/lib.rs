@@ -23,7 +23,7 @@
 //! | name | guest instructions | means |
 //! |---|---|---|
 //! | skip | none | KVM_RUN finishes pending I/O and returns EINTR without entering: [`SkipFlag`] |
-//! | kick | any number so far | ends an entry that is under way, or about to start: [`VcpuHandle::kick`] |
+//! | kick | any number so far | ends an entry that is under way, or whose requests were looked for already: [`VcpuHandle::kick`] |
 //! | immediate exit | as few as possible, but the entry happens | what is injected is delivered, then the guest comes straight back |
 //! | step | one | single step of guest debugging |
 //!

@@ -4,14 +4,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A test that fails panics.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use vcpu_requests::requests;
 use vcpu_runner::scripted::{ScriptedVcpu, Step};
 use vcpu_runner::{
-    Deadline, Ending, Error, Exit, ExitKind, Flow, Handler, KickSignal, Outcome, Phase, Runner,
-    VcpuHandle,
+    Deadline, Ending, Error, Exit, ExitKind, Flow, Handler, Outcome, Phase, Runner, VcpuHandle,
+    pause_all, stop_all,
 };
 
 requests! {
@@ -324,26 +326,220 @@ fn a_pause_can_be_taken_back_and_asked_for_again() {
     thread.join().unwrap();
 }
 
+/// Waits until `condition` holds, which it must.
+fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it never did");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_deadline_that_passes_leaves_the_pause_asked_for() {
-    let (teller, _seen) = Teller::new(|exit| {
-        if matches!(exit, Exit::Hlt) {
-            std::thread::sleep(Duration::from_millis(50));
+    /// Holds the vCPU in its exit until it is let go on.
+    struct Held(Receiver<()>);
+
+    impl Handler<ScriptedVcpu> for Held {
+        type Request = Ask;
+        type Error = &'static str;
+
+        fn exit(&mut self, _: Exit<'_>) -> Result<Flow, &'static str> {
+            self.0.recv().map_err(|_| "the test is over")?;
+            Ok(Flow::Continue)
         }
-        Ok(Flow::Continue)
-    });
-    let thread = Runner::new(ScriptedVcpu::new([Step::hlt()]), teller)
+
+        fn request(&mut self, _: Ask, _: &mut ScriptedVcpu) -> Result<Flow, &'static str> {
+            Ok(Flow::Continue)
+        }
+    }
+
+    let (go_on, held) = channel();
+    let thread = Runner::new(ScriptedVcpu::new([Step::hlt()]), Held(held))
         .spawn()
         .unwrap();
     let handle = thread.handle();
-    while handle.statistics().exits_of(ExitKind::Hlt) == 0 {
-        std::thread::yield_now();
-    }
-    // Early or late, it pauses in the end.
-    let _ = handle.pause(Deadline::after(Duration::from_millis(1)));
-    handle.pause(soon()).unwrap();
-    assert!(matches!(handle.phase(), Phase::Paused));
+    wait_until(|| handle.statistics().exits_of(ExitKind::Hlt) == 1);
+    assert!(matches!(
+        handle.pause(Deadline::after(Duration::from_millis(1))),
+        Err(Error::DeadlinePassed)
+    ));
+    go_on.send(()).unwrap();
+    // Nobody asks again.
+    wait_until(|| matches!(handle.phase(), Phase::Paused));
     handle.stop().unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
+fn closures_that_keep_coming_keep_nothing_else_waiting() {
+    let (teller, _seen) = Teller::new(go_on);
+    let thread = Runner::new(ScriptedVcpu::new([]), teller).spawn().unwrap();
+    let handle = thread.handle();
+    let called = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let slow = |_: &mut ScriptedVcpu| std::thread::sleep(Duration::from_millis(1));
+                while handle.call(soon(), slow).is_ok() {
+                    called.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        wait_until(|| called.load(Ordering::Relaxed) > 20);
+        handle.pause(soon()).unwrap();
+        handle.resume().unwrap();
+        handle.stop().unwrap();
+        assert!(matches!(handle.wait(soon()), Ok(Ending::Stopped)));
+    });
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_dropped_runner_tells_so_before_its_handler_goes() {
+    /// Waits, when it is dropped, for a worker that waits for the vCPU.
+    struct Joins(Option<JoinHandle<Result<(), Error>>>);
+
+    impl Drop for Joins {
+        fn drop(&mut self) {
+            let answer = self.0.take().map(JoinHandle::join);
+            assert!(matches!(
+                answer,
+                Some(Ok(Err(Error::Ended(Ending::NeverRan))))
+            ));
+        }
+    }
+
+    impl Handler<ScriptedVcpu> for Joins {
+        type Request = Ask;
+        type Error = &'static str;
+
+        fn exit(&mut self, _: Exit<'_>) -> Result<Flow, &'static str> {
+            Ok(Flow::Continue)
+        }
+
+        fn request(&mut self, _: Ask, _: &mut ScriptedVcpu) -> Result<Flow, &'static str> {
+            Ok(Flow::Continue)
+        }
+    }
+
+    let mut runner = Runner::new(ScriptedVcpu::new([]), Joins(None));
+    let handle = runner.handle();
+    runner.handler_mut().0 = Some(std::thread::spawn(move || {
+        handle.call(Deadline::NEVER, |_| ())
+    }));
+    drop(runner);
+}
+
+#[test]
+fn on_its_own_thread_nothing_is_paused() {
+    let script = |handle: VcpuHandle<ScriptedVcpu, Ask>| {
+        let own = handle.clone();
+        let pauses = Step::meanwhile(move || {
+            let all = [own.clone()];
+            for refused in [pause_all(&all, soon()), stop_all(&all, soon())] {
+                assert!(matches!(
+                    refused,
+                    Err(Error::OneOfMany { index: 0, source }) if matches!(*source, Error::OwnThread)
+                ));
+            }
+        });
+        // Were it paused, it would not come to the exit.
+        vec![pauses, Step::hlt(), stops(&handle)]
+    };
+    let (seen, outcome, _) = run(script, go_on);
+    assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
+    assert_eq!(seen, [Seen::Exit(ExitKind::Hlt)]);
+}
+
+#[test]
+fn after_the_end_the_thread_is_its_callers_again() {
+    let (teller, _seen) = Teller::new(go_on);
+    let mut runner = Runner::new(ScriptedVcpu::new([]), teller);
+    let handle = runner.handle();
+    runner.vcpu_mut().extend([stops(&handle)]);
+    drop(runner.run());
+    assert!(matches!(handle.wait(soon()), Ok(Ending::Stopped)));
+    assert!(matches!(handle.pause(soon()), Err(Error::Ended(_))));
+}
+
+#[test]
+fn what_an_error_leaves_unhandled_stays_pending() {
+    /// Fails at the first request.
+    struct Fails;
+
+    impl Handler<ScriptedVcpu> for Fails {
+        type Request = Ask;
+        type Error = &'static str;
+
+        fn exit(&mut self, _: Exit<'_>) -> Result<Flow, &'static str> {
+            Ok(Flow::Continue)
+        }
+
+        fn request(&mut self, _: Ask, _: &mut ScriptedVcpu) -> Result<Flow, &'static str> {
+            Err("not now")
+        }
+    }
+
+    let runner = Runner::new(ScriptedVcpu::new([]), Fails);
+    let handle = runner.handle();
+    handle.request(Ask::Light).unwrap();
+    handle.request(Ask::Again).unwrap();
+    assert!(matches!(runner.run().outcome, Outcome::Handler("not now")));
+    assert!(!handle.is_pending(Ask::Light));
+    assert!(handle.is_pending(Ask::Again));
+}
+
+#[test]
+fn a_halted_vcpu_pauses_and_stays_halted() {
+    let (teller, seen) = Teller::new(|exit| match exit {
+        Exit::Hlt => Ok(Flow::Halt),
+        _ => Ok(Flow::Continue),
+    });
+    let script = [Step::hlt(), Step::shutdown()];
+    let thread = Runner::new(ScriptedVcpu::new(script), teller)
+        .spawn()
+        .unwrap();
+    let handle = thread.handle();
+    wait_until(|| handle.statistics().exits_of(ExitKind::Hlt) == 1);
+    for _ in 0..100 {
+        handle.pause(soon()).unwrap();
+        assert!(handle.call(soon(), |vcpu| vcpu.io_is_finished()).unwrap());
+        handle.resume().unwrap();
+    }
+    handle.stop().unwrap();
+    thread.join().unwrap();
+    assert_eq!(
+        seen.try_iter().collect::<Vec<_>>(),
+        [Seen::Exit(ExitKind::Hlt)]
+    );
+}
+
+#[test]
+fn directors_who_disagree_leave_a_vcpu_that_can_be_stopped() {
+    let (teller, _seen) = Teller::new(go_on);
+    let thread = Runner::new(ScriptedVcpu::new([]), teller).spawn().unwrap();
+    let handle = thread.handle();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    match handle.pause(soon()) {
+                        Ok(()) | Err(Error::PauseTakenBack) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    handle.resume().unwrap();
+                    std::thread::yield_now();
+                }
+            });
+        }
+    });
+    handle.stop().unwrap();
+    assert!(matches!(handle.wait(soon()), Ok(Ending::Stopped)));
     thread.join().unwrap();
 }
 
@@ -363,20 +559,6 @@ fn closures_run_with_io_finished_also_while_paused() {
     assert_eq!(name.as_deref(), Some("vcpu0"));
     assert!(matches!(handle.phase(), Phase::Paused));
     handle.stop().unwrap();
-    thread.join().unwrap();
-}
-
-#[test]
-fn another_signal_kicks_as_well() {
-    let (teller, _seen) = Teller::new(go_on);
-    let thread = Runner::new(ScriptedVcpu::new([]), teller)
-        .kick_signal(KickSignal::new(libc::SIGUSR1).unwrap())
-        .spawn()
-        .unwrap();
-    let handle = thread.handle();
-    handle.pause(soon()).unwrap();
-    handle.stop().unwrap();
-    assert!(matches!(handle.wait(soon()), Ok(Ending::Stopped)));
     thread.join().unwrap();
 }
 

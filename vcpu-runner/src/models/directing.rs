@@ -96,3 +96,23 @@ loom_must_catch!(
         });
     }
 );
+
+loom_must_catch!(
+    /// The bit says "look what is asked": made first, it is looked at too early.
+    a_bit_before_what_it_is_about_is_overlooked,
+    "deadlock",
+    check(5, || {
+        let (vcpu, gate, control) = spinning();
+        let director = {
+            let (gate, control) = (Arc::clone(&gate), Arc::clone(&control));
+            thread::spawn(move || {
+                gate.make(LoopRequest::Pause).unwrap();
+                let before = control.ask_pause().unwrap();
+                control.wait_paused(before, Deadline::NEVER).unwrap();
+                stop(&gate, &control);
+            })
+        };
+        run_until(usize::MAX, vcpu, &gate, &control);
+        director.join().unwrap();
+    })
+);

@@ -118,6 +118,7 @@ loom_must_catch!(clearing_the_flag_after_the_check_loses_kicks, "deadlock", {
 
 #[derive(Clone, Copy)]
 enum Broken {
+    KickBeforeRequest,
     SignalBeforeFlag,
     NoFlag,
     NoSignal,
@@ -130,15 +131,20 @@ fn broken_make(
     broken: Broken,
 ) {
     let (skip, thread) = vcpu;
-    if gate.requests().make(User(Ask::Plain)).kick == Kick::Signal {
-        match broken {
-            Broken::SignalBeforeFlag => {
-                thread.interrupt().unwrap();
-                skip.set();
-            }
-            Broken::NoFlag => thread.interrupt().unwrap(),
-            Broken::NoSignal => skip.set(),
+    match broken {
+        Broken::KickBeforeRequest => {
+            skip.set();
+            thread.interrupt().unwrap();
+            // What it says comes too late to be done.
+            let _ = gate.requests().make(User(Ask::Plain));
         }
+        _ if gate.requests().make(User(Ask::Plain)).kick != Kick::Signal => {}
+        Broken::SignalBeforeFlag => {
+            thread.interrupt().unwrap();
+            skip.set();
+        }
+        Broken::NoFlag => thread.interrupt().unwrap(),
+        Broken::NoSignal => skip.set(),
     }
 }
 

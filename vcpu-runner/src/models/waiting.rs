@@ -77,3 +77,26 @@ loom_must_catch!(
         wait_request(Waits::Not);
     }
 );
+
+loom_must_catch!(
+    /// As `pass`, but for the bell.
+    a_stay_that_ends_in_silence_is_waited_for_for_ever,
+    "deadlock",
+    check(6, || {
+        let (vcpu, gate, _) = spinning();
+        let maker = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || {
+                if let Some(ticket) = gate.make(User(Ask::Wait)).unwrap() {
+                    gate.wait(ticket, Deadline::NEVER).unwrap();
+                }
+            })
+        };
+        gate.open();
+        if let Ok(guest) = gate.requests().enter() {
+            vcpu.kvm_run();
+            let _ = guest.leave();
+        }
+        maker.join().unwrap();
+    })
+);

@@ -63,4 +63,7 @@ fn one_that_has_ended_does_not_keep_the_others_from_pausing() {
         assert!(matches!(handles[index].phase(), Phase::Paused));
     }
     stop_all(&handles, soon()).unwrap();
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }

@@ -4,7 +4,8 @@
 //! controller, a few bytes of code.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use kvm_bindings::{kvm_segment, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
@@ -36,6 +37,19 @@ requests! {
 /// How long a test waits for what must come at once.
 pub fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
+}
+
+/// Waits until `condition` holds, which it must.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "waited for {what} in vain"
+        );
+        // On one CPU the vCPU's thread needs it.
+        thread::yield_now();
+    }
 }
 
 /// KVM, or `None` after one line that says why there is none.
@@ -71,8 +85,8 @@ impl Machine {
             memory_size: MEMORY,
             userspace_addr: memory.get_host_address(GuestAddress(0)).unwrap() as u64,
         };
-        // SAFETY: the memory is the machine's, which the vCPUs' threads do not outlive: each test
-        // joins them, and a failing one ends the process.
+        // SAFETY: the memory is the machine's, which goes last. A test that does not join its vCPUs'
+        // threads lets KVM find the memory gone, which KVM copes with, or the process ends.
         unsafe { vm.set_user_memory_region(region) }.unwrap();
         Some(Self { kvm, vm, memory })
     }

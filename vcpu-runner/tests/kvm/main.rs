@@ -5,6 +5,7 @@
 //!
 //! Where `/dev/kvm` cannot be opened each test says so in one line that begins with `SKIPPED:`.
 
+#![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic)] // A test that fails panics.
 
 mod group;

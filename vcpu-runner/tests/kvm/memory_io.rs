@@ -2,7 +2,7 @@
 
 //! MMIO that crosses a page border comes as two exits; the second belongs to finishing the first.
 
-use crate::guest::{Ask, CODE, Machine, Recorder, Seen, next};
+use crate::guest::{Ask, CODE, Machine, Recorder, Seen, next, wait_until};
 use kvm_ioctls::VcpuFd;
 use vcpu_runner::kvm::KvmVcpu;
 use vcpu_runner::{Exit, ExitKind, Flow, Handler, Runner, VcpuHandle};
@@ -119,9 +119,9 @@ fn a_pause_between_the_halves_waits_for_the_second() {
     let thread = runner.spawn().unwrap();
     let handle = thread.handle();
     // The handler's pause may be first or this one: both mean the same.
-    while handle.statistics().exits_of(ExitKind::MmioWrite) == 0 {
-        std::thread::yield_now();
-    }
+    wait_until("an exit", || {
+        handle.statistics().exits_of(ExitKind::MmioWrite) != 0
+    });
     handle.pause(crate::guest::soon()).unwrap();
     let at = handle
         .call(crate::guest::soon(), |vcpu| rip(vcpu.fd()))

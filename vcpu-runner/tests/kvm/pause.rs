@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::guest::{Ask, CODE, Machine, soon};
+use crate::guest::{Ask, CODE, Machine, soon, wait_until};
 use vcpu_runner::kvm::KvmVcpu;
 use vcpu_runner::{Exit, Flow, Handler, Phase, Runner};
 
@@ -62,9 +62,9 @@ fn ten_thousand_pauses_see_finished_io() {
         }
         handle.resume().unwrap();
         // Every other pause comes at once, the rest after the guest has gone on.
-        while round % 2 == 0 && given.load(Ordering::Acquire) == now {
-            std::thread::yield_now();
-        }
+        wait_until("the guest to go on", || {
+            round % 2 != 0 || given.load(Ordering::Acquire) != now
+        });
     }
     handle.stop().unwrap();
     thread.join().unwrap();
@@ -97,9 +97,7 @@ fn registers_set_in_a_pause_are_those_that_the_guest_goes_on_with() {
         .unwrap();
     assert_eq!(given.load(Ordering::Acquire), 0);
     handle.resume().unwrap();
-    while given.load(Ordering::Acquire) < 10 {
-        std::thread::yield_now();
-    }
+    wait_until("the guest to go on", || given.load(Ordering::Acquire) >= 10);
     handle.stop().unwrap();
     thread.join().unwrap();
 }
