@@ -69,6 +69,7 @@ pub fn of_error(error: &VmmError) -> u8 {
         VmmError::TooManyVcpus { .. }
         | VmmError::Memory(_)
         | VmmError::Boot(_)
+        | VmmError::SameFile { .. }
         | VmmError::SerialFile { .. }
         | VmmError::SummaryPath(_) => CONFIGURATION,
     }

@@ -36,6 +36,7 @@ pub mod logging;
 pub mod memory;
 pub mod msrs;
 pub mod outcome;
+mod output_path;
 pub mod signals;
 pub mod summary;
 pub mod terminal;

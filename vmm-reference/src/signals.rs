@@ -14,17 +14,23 @@
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use signal_hook::SigId;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1};
+use signal_hook::flag::register_conditional_default;
 use signal_hook::low_level::{emulate_default_handler, pipe, unregister};
 
 use crate::outcome::{FirstOutcome, Outcome};
 use crate::terminal::RawTerminal;
 
 const TAKEN: [i32; 7] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGUSR1];
+
+/// Gives signals their default action while nobody takes them. signal-hook's own handler stays
+/// installed once it is, so without this a signal that comes after a run would be lost.
+static DEFAULTS: Mutex<Vec<SigId>> = Mutex::new(Vec::new());
 
 /// Signals that no longer have their default action: what comes waits until it is handled.
 pub struct Signals(Vec<Taken>);
@@ -42,6 +48,9 @@ impl Signals {
     /// # Errors
     /// When a handler or its pipe cannot be had.
     pub fn take() -> io::Result<Self> {
+        for id in defaults().drain(..) {
+            unregister(id);
+        }
         let mut this = Self(Vec::new());
         for signal in TAKEN {
             if is_ignored(signal)? {
@@ -73,7 +82,13 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
+        let mut defaults = defaults();
         for taken in &self.0 {
+            let always = Arc::new(AtomicBool::new(true));
+            match register_conditional_default(taken.signal, always) {
+                Ok(id) => defaults.push(id),
+                Err(error) => log::error!("cannot give signal {} back: {error}", taken.signal),
+            }
             unregister(taken.id);
         }
     }
@@ -134,6 +149,10 @@ impl MutEventSubscriber for HandledSignals {
         let signal = taken.signal;
         self.handle(signal);
     }
+}
+
+fn defaults() -> MutexGuard<'static, Vec<SigId>> {
+    DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_ignored(signal: i32) -> io::Result<bool> {

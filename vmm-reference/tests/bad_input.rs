@@ -4,7 +4,9 @@
 
 mod machine;
 
+use std::ffi::CString;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -118,6 +120,44 @@ fn files_that_cannot_be_written_are_found_out_before_the_run() {
             "{flag}: {ran:?}"
         );
         assert_eq!(ran.output, "", "{flag}");
+    }
+}
+
+#[test]
+fn a_pipe_without_a_reader_is_told_and_not_waited_for() {
+    if !has_kvm("a_pipe_without_a_reader_is_told_and_not_waited_for") {
+        return;
+    }
+    let machine = Machine::new(&Guest::new().print("hi").power_off().spin());
+    let pipe = machine.path("pipe");
+    let name = CString::new(pipe.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the name is a C string.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    let flag = format!("file={}", pipe.display());
+    let ran = machine.run(&["--serial", &flag]);
+    assert_eq!(ran.status, Some(3), "{ran:?}");
+    assert!(ran.complaint().contains("reader"), "{ran:?}");
+    // A summary is written at the end, and its reader may come until then.
+    let ran = machine.run(&["--summary", &flag]);
+    assert_eq!(
+        (ran.status, ran.output.as_str()),
+        (Some(8), "hi"),
+        "{ran:?}"
+    );
+    assert!(ran.complaint().contains("reader"), "{ran:?}");
+}
+
+#[test]
+fn an_output_does_not_destroy_an_input() {
+    let machine = machine();
+    let kernel = machine.path("kernel");
+    let before = fs::read(&kernel).unwrap();
+    let flag = format!("file={}", kernel.display());
+    for output in ["--serial", "--summary"] {
+        let ran = machine.run(&[output, &flag]);
+        assert_eq!(ran.status, Some(3), "{ran:?}");
+        assert!(ran.complaint().contains("--kernel"), "{ran:?}");
+        assert_eq!(fs::read(&kernel).unwrap(), before);
     }
 }
 

@@ -4,11 +4,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+
+use crate::output_path;
 
 /// Finds out whether `path` can be written to. Changes nothing.
 pub(super) fn check(path: &Path) -> io::Result<()> {
     match Target::of(path) {
+        // To open it and close it again would be the end of the file for its reader.
+        Target::Pipe => Ok(()),
         Target::InPlace => open_in_place(path).map(drop),
         Target::Replaced => temporary_beside(path).and_then(|temporary| {
             File::create_new(&temporary)?;
@@ -22,13 +27,16 @@ pub(super) fn check(path: &Path) -> io::Result<()> {
 enum Target {
     /// A file, or nothing yet: a new one takes its place.
     Replaced,
-    /// A device, a pipe, a link (`/dev/stdout`): it must stay what it is.
+    /// A device, a link (`/dev/stdout`): it must stay what it is.
     InPlace,
+    /// A pipe: the same, and opening it means something to its reader.
+    Pipe,
 }
 
 impl Target {
     fn of(path: &Path) -> Self {
         match fs::symlink_metadata(path) {
+            Ok(_) if fs::metadata(path).is_ok_and(|end| end.file_type().is_fifo()) => Self::Pipe,
             Ok(found) if !found.is_file() => Self::InPlace,
             _ => Self::Replaced,
         }
@@ -36,12 +44,12 @@ impl Target {
 }
 
 fn open_in_place(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).open(path)
+    output_path::open(path, OpenOptions::new().append(true))
 }
 
 /// Writes `text`, so that a file is there whole or as before.
 pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
-    if Target::of(path) == Target::InPlace {
+    if Target::of(path) != Target::Replaced {
         let mut file = open_in_place(path)?;
         // A link may lead to a file with something older in it; but /dev/stdout to the guest's own
         // output, which stays.

@@ -14,6 +14,7 @@ use crate::config::SerialConfig;
 use crate::devices::{ConsoleInput, ConsoleOutput, FdSink, SerialPort};
 use crate::layout;
 use crate::outcome::{FirstOutcome, Outcome};
+use crate::output_path;
 use crate::vm::Vm;
 
 /// The serial port and where it leads.
@@ -42,16 +43,16 @@ impl Console {
                 .try_clone_to_owned()
                 .map(FdSink::from)
                 .map_err(host("duplicate standard output"))?,
-            SerialConfig::File(path) => OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(path)
-                .map(FdSink::from)
-                .map_err(|source| VmmError::SerialFile {
-                    path: path.clone(),
-                    source,
-                })?,
+            SerialConfig::File(path) => {
+                let mut options = OpenOptions::new();
+                options.write(true).create(true).truncate(true);
+                output_path::open(path, &mut options)
+                    .map(FdSink::from)
+                    .map_err(|source| VmmError::SerialFile {
+                        path: path.clone(),
+                        source,
+                    })?
+            }
         };
         let reported = Arc::clone(first);
         let output = ConsoleOutput::start(sink, move |error| {

@@ -44,8 +44,22 @@ pub enum VmmError {
     /// A vCPU cannot be run.
     #[error(transparent)]
     Vcpu(#[from] vcpu_runner::Error),
+    /// An output is also named as something else.
+    #[error(
+        "{flag} and {other} both name {path:?}, which would be lost; choose another file for {flag}"
+    )]
+    SameFile {
+        /// The file.
+        path: PathBuf,
+        /// The flag that has it written.
+        flag: &'static str,
+        /// The other flag that names it.
+        other: &'static str,
+    },
     /// The console's file cannot be opened.
-    #[error("cannot open {path:?} for the console's output: {source}")]
+    #[error(
+        "cannot open {path:?} for the console's output: {source}; choose another --serial file"
+    )]
     SerialFile {
         /// The file.
         path: PathBuf,

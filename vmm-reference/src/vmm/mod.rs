@@ -20,6 +20,7 @@ mod console;
 mod error;
 mod event_loop;
 mod machine;
+mod outputs;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -61,6 +62,7 @@ pub fn run(config: &VmmConfig) -> Result<Arc<Outcome>, VmmError> {
 /// # Errors
 /// As [`run`].
 pub fn run_on(config: &VmmConfig, kvm_path: &Path) -> Result<Arc<Outcome>, VmmError> {
+    outputs::check(config)?;
     let kvm = kvm_device::open(kvm_path)?;
     let (num, max) = (config.vcpus.num, kvm.get_max_vcpus());
     if usize::from(num) > max {
