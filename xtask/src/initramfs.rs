@@ -246,9 +246,9 @@ mod tests {
         };
         assert_eq!(find("init.task"), (0o100644, b"x=y".to_vec()));
         assert_eq!(find("usr/bin/sh"), (0o100755, fs::read("/bin/sh").unwrap()));
-        assert_eq!(find("work/link"), (0o120777, b"../bin/sh".to_vec()));
-        assert_eq!(find("work/empty").0, 0o040755);
-        assert_eq!(find("work").0, 0o040755);
+        assert_eq!(find("home/link"), (0o120777, b"../bin/sh".to_vec()));
+        assert_eq!(find("home/empty").0, 0o040755);
+        assert_eq!(find("home").0, 0o040755);
     }
 
     #[test]

@@ -161,6 +161,10 @@ fn with_broken_make(broken: Broken) {
     });
 }
 
+loom_must_catch!(kicking_before_the_request_loses_it, "deadlock", {
+    with_broken_make(Broken::KickBeforeRequest);
+});
+
 loom_must_catch!(signalling_before_the_flag_loses_kicks, "deadlock", {
     with_broken_make(Broken::SignalBeforeFlag);
 });

@@ -69,10 +69,9 @@ impl Machine<'_> {
             ..
         } = self;
         // rootfstype: the other kind of initramfs, tmpfs, holds no more than half of the memory.
-        // highres, nohz: a periodic tick. QEMU 7.2 can lose an interrupt that arrives while a CPU
-        // enters or leaves a nested guest (it changes a word of pending interrupts there without
-        // the lock that all others hold); a tick that comes once and is lost leaves that CPU in the
-        // guest for ever, a periodic one comes again.
+        // highres, nohz: a periodic tick. With a tick that is set anew each time the machine was
+        // seen to stand still with two CPUs, as if a timer's interrupt had been lost while a nested
+        // guest was entered or left; a periodic one comes again.
         // tsc_early_khz: the guest sees the host's counter, and measuring it on a busy host goes
         // wrong by far.
         let kernel_line = format!(

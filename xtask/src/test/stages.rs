@@ -15,9 +15,9 @@ const FUZZ_SECONDS: &str = "15";
 /// Seconds that the runner's tests may take in the emulated machine.
 const LAB_SECONDS: &str = "900";
 
-/// The host's own KVM has seen 100,000. On the machine's one CPU, where the guest and who kicks it
-/// take turns, a kick waits for the next tick. (With two, QEMU 7.2 now and then stands still while
-/// VMs come and go.)
+/// On the machine's one CPU, where the guest and who kicks it take turns, a kick waits for the next
+/// tick; the 100,000 are for the host's own KVM. (With two CPUs the machine was seen to stand still
+/// while VMs come and go. Why is not known.)
 const LAB_KICKS: &str = "VCPU_RUNNER_KICKS=2000";
 
 /// All stages; the last ones only when `full`.
