@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! Guests of a few instructions without an operating system, in ring 0, for tests and benchmarks on
+//! KVM: a [`Program`] that runs, and a handler for each of the 256 vectors ([`Handlers`]), in three
+//! [`Mode`]s of the processor.
+//!
+//! Where KVM cannot run ring 0 on the processor it emulates each instruction, and knows only some. So
+//! there are only NOP, INC, ADD, JMP, OUT, HLT and IRET.
+//!
+//! ```no_run
+//! use guest_programs::{Guest, Handlers, Mode, Program, SIZE};
+//! use kvm_ioctls::Kvm;
+//! use vm_memory::{GuestAddress, GuestMemoryMmap};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let vm = Kvm::new()?.create_vm()?;
+//! let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), SIZE)])?;
+//! // KVM_SET_USER_MEMORY_REGION goes here.
+//! let vcpu = vm.create_vcpu(0)?;
+//! let guest = Guest::new(Mode::Long, Handlers::Short, false);
+//! guest.load(&memory)?;
+//! guest.set_up(&vcpu, Program::Count)?;
+//! // KVM_INTERRUPT and KVM_RUN go here.
+//! assert_eq!(guest.count(&memory, 32)?, 1);
+//! # Ok(())
+//! # }
+//! ```
+
+#![cfg(target_arch = "x86_64")]
+
+mod code;
+mod error;
+mod frame;
+mod guest;
+mod handlers;
+mod layout;
+mod mode;
+mod program;
+mod registers;
+mod tables;
+
+pub use error::Error;
+pub use frame::Frame;
+pub use guest::Guest;
+pub use handlers::Handlers;
+pub use layout::{SIZE, STACK_TOP};
+pub use mode::Mode;
+pub use program::{PORT, Program};
