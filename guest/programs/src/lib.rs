@@ -5,7 +5,8 @@
 //! [`Mode`]s of the processor.
 //!
 //! Where KVM cannot run ring 0 on the processor it emulates each instruction, and knows only some. So
-//! there are only NOP, INC, ADD, JMP, OUT, HLT and IRET.
+//! there are only NOP, INC, ADD, JMP, OUT, HLT and IRET. Of these Linux's emulator lacks IRET in
+//! protected mode: KVM_RUN returns there with an internal error, the guest stays at the IRET.
 //!
 //! ```no_run
 //! use guest_programs::{Guest, Handlers, Mode, Program, SIZE};
