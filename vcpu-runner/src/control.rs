@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::mem;
 
 use crate::sync::{Condvar, Expired, Mutex, MutexGuard, lock, wait};
-use crate::{Deadline, Ending, Error};
+use crate::{Deadline, Ending, Error, ImmediateExit, NotEntered};
 
 /// Where a vCPU's thread stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub(crate) enum Asked {
 /// A closure that is to run on the vCPU's thread.
 pub(crate) type Call<V> = Box<dyn FnOnce(&mut V) + Send>;
 
+/// Somebody who wants to know what came of an immediate exit. Dropped untold when the thread ends.
+pub(crate) type Answer = Box<dyn FnOnce(&Result<ImmediateExit, NotEntered>) + Send>;
+
 /// What the paused thread is to do next.
 pub(crate) enum Paused<V> {
     Call(Call<V>),
@@ -64,6 +67,15 @@ struct State<V> {
     /// that it was.
     pauses: u64,
     calls: VecDeque<Call<V>>,
+    /// Who waits for the next immediate exit.
+    answers: Vec<Answer>,
+}
+
+/// What was asked of a thread that has ended without doing it: to be dropped, which tells those who
+/// wait.
+pub(crate) struct NeverDone<V> {
+    _calls: VecDeque<Call<V>>,
+    _answers: Vec<Answer>,
 }
 
 impl<V> Control<V> {
@@ -74,6 +86,7 @@ impl<V> Control<V> {
                 phase: Phase::Ready,
                 pauses: 0,
                 calls: VecDeque::new(),
+                answers: Vec::new(),
             }),
             changed: Condvar::new(),
         }
@@ -167,6 +180,12 @@ impl<V> Control<V> {
         Ok(())
     }
 
+    /// Queues who is to be told of the next immediate exit. The thread has to be told by a request.
+    pub(crate) fn await_immediate_exit(&self, answer: Answer) -> Result<(), Error> {
+        self.living()?.answers.push(answer);
+        Ok(())
+    }
+
     // ---- the vCPU's thread ----
 
     /// The thread begins; a pause that was asked for before holds at once.
@@ -178,6 +197,11 @@ impl<V> Control<V> {
     /// here too, those who send them could keep everything else waiting for ever.
     pub(crate) fn take_calls(&self) -> VecDeque<Call<V>> {
         mem::take(&mut lock(&self.state).calls)
+    }
+
+    /// Those who wait for the immediate exit that is about to be made.
+    pub(crate) fn take_answers(&self) -> Vec<Answer> {
+        mem::take(&mut lock(&self.state).answers)
     }
 
     /// Stays paused until there is something to do. The phase is [`Phase::Paused`] meanwhile and
@@ -206,16 +230,19 @@ impl<V> Control<V> {
         }
     }
 
-    /// The thread has come to its end. Closures that never ran come back: dropping them tells those
-    /// who wait for them.
+    /// The thread has come to its end. What it never did comes back: dropping it tells those who
+    /// wait for it.
     #[must_use = "to be dropped when everybody else was told: what a closure owns may do anything"]
-    pub(crate) fn end(&self, ending: Ending) -> VecDeque<Call<V>> {
+    pub(crate) fn end(&self, ending: Ending) -> NeverDone<V> {
         let mut state = lock(&self.state);
         if !matches!(state.phase, Phase::Ended(_)) {
             state.phase = Phase::Ended(ending);
         }
         self.changed.notify_all();
-        mem::take(&mut state.calls)
+        NeverDone {
+            _calls: mem::take(&mut state.calls),
+            _answers: mem::take(&mut state.answers),
+        }
     }
 
     fn set_phase(&self, phase: Phase) {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::NotEntered;
+
 /// Why an operation on a vCPU, its thread or its handle failed.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
@@ -82,6 +84,9 @@ pub enum Error {
         /// How often KVM_RUN was called for it.
         turns: u32,
     },
+    /// An immediate exit was asked for, and the guest not entered.
+    #[error("no immediate exit was made: {0}")]
+    NotEntered(#[from] NotEntered),
     /// An operation on many vCPUs failed on this one, the first that it failed on.
     #[error("vCPU {index} of those given: {source}")]
     OneOfMany {

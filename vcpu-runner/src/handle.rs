@@ -4,13 +4,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 
 use vcpu_requests::Request;
 
 use crate::loop_request::LoopRequest;
 use crate::shared::Shared;
-use crate::{Deadline, Ending, Error, Phase, Statistics, Vcpu};
+use crate::{Deadline, Ending, Error, ImmediateExit, Phase, Statistics, Vcpu};
 
 /// A handle on a vCPU: it can be cloned, sent and shared, and may outlive the vCPU's thread, which
 /// it then cannot signal any more.
@@ -86,6 +86,60 @@ impl<V: Vcpu, R: Request> VcpuHandle<V, R> {
     pub fn kick(&self) -> Result<(), Error> {
         self.0.control.check_living()?;
         self.0.gate.make(LoopRequest::Kick).map(drop)
+    }
+
+    /// Makes the next entry, and only that one, an immediate exit: the guest is entered really, what
+    /// is injected is delivered, and the guest comes back after as few instructions as the host's
+    /// mechanisms allow. [`Handler::immediate_exit`](crate::Handler::immediate_exit) is told what
+    /// came of it; to wait for it, see [`Self::immediate_exit`].
+    ///
+    /// A vCPU that is in the guest is kicked out first. May be called by a handler, on the vCPU's own
+    /// thread: it holds for the entry that comes next, also where requests are being handled
+    /// already. Several requests before one entry are one.
+    ///
+    /// # Errors
+    /// [`Error::Ended`], [`Error::SendSignal`].
+    pub fn request_immediate_exit(&self) -> Result<(), Error> {
+        self.0.control.check_living()?;
+        self.0.gate.make(LoopRequest::ImmediateExit).map(drop)
+    }
+
+    /// [`Self::request_immediate_exit`], and waits for what comes of it.
+    ///
+    /// A paused vCPU enters when it is resumed. A halted one does not enter at all, which is said at
+    /// once ([`NotEntered::Halted`](crate::NotEntered::Halted)).
+    ///
+    /// # Errors
+    /// [`Error::NotEntered`]: there was no entry; what was to be injected still waits.
+    /// [`Error::Ended`], also if the thread ends before the entry; [`Error::DeadlinePassed`]: the
+    /// request stays made; [`Error::OwnThread`]; [`Error::SendSignal`].
+    pub fn immediate_exit(&self, deadline: Deadline) -> Result<ImmediateExit, Error> {
+        self.not_own_thread()?;
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.0
+            .control
+            .await_immediate_exit(Box::new(move |result| {
+                // Nobody receives any more if the deadline has passed.
+                let _ = sender.send(result.clone());
+            }))?;
+        self.0.gate.make(LoopRequest::ImmediateExit)?;
+        Ok(self.answer(&receiver, deadline)??)
+    }
+
+    /// Waits for what the vCPU's thread sends.
+    fn answer<T>(&self, receiver: &Receiver<T>, deadline: Deadline) -> Result<T, Error> {
+        let answer = match deadline.remaining() {
+            None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(left) => receiver.recv_timeout(left),
+        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(RecvTimeoutError::Timeout) => Err(Error::DeadlinePassed),
+            // Dropped unsent: a closure panicked, or the thread has ended without an answer.
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::Ended(self.0.control.wait_ended(deadline)?))
+            }
+        }
     }
 
     /// Pauses the vCPU and waits until it is: its I/O is finished, its registers are those that the
@@ -180,18 +234,7 @@ impl<V: Vcpu + 'static, R: Request> VcpuHandle<V, R> {
             let _ = sender.send(closure(vcpu));
         }))?;
         self.0.gate.make(LoopRequest::Call)?;
-        let answer = match deadline.remaining() {
-            None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(left) => receiver.recv_timeout(left),
-        };
-        match answer {
-            Ok(answer) => Ok(answer),
-            Err(RecvTimeoutError::Timeout) => Err(Error::DeadlinePassed),
-            // Dropped before it returned: it panicked, or the thread has ended without it.
-            Err(RecvTimeoutError::Disconnected) => {
-                Err(Error::Ended(self.0.control.wait_ended(deadline)?))
-            }
-        }
+        self.answer(&receiver, deadline)
     }
 }
 

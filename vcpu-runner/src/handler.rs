@@ -4,7 +4,7 @@
 
 use vcpu_requests::Request;
 
-use crate::{Exit, Vcpu};
+use crate::{Exit, ImmediateExit, NotEntered, Vcpu};
 
 /// The VMM's side of one vCPU: it is called on the vCPU's own thread, between entries.
 pub trait Handler<V: Vcpu> {
@@ -60,6 +60,25 @@ pub trait Handler<V: Vcpu> {
     /// Ends the thread.
     fn inspect(&mut self, vcpu: &mut V) -> Result<Flow, Self::Error> {
         let _ = vcpu;
+        Ok(Flow::Continue)
+    }
+
+    /// Called once for each immediate exit that was asked for
+    /// ([`VcpuHandle::request_immediate_exit`](crate::VcpuHandle::request_immediate_exit)), after
+    /// the entry and before anything else is handled. An exit of the guest's own that the entry
+    /// brought was given to [`exit`](Self::exit) before, and its I/O is finished.
+    ///
+    /// An entry that was not made is no failure of the vCPU: what was to be injected waits for the
+    /// next one. A handler that cannot live with that returns an error here.
+    ///
+    /// # Errors
+    /// Ends the thread.
+    fn immediate_exit(
+        &mut self,
+        result: &Result<ImmediateExit, NotEntered>,
+        vcpu: &mut V,
+    ) -> Result<Flow, Self::Error> {
+        let _ = (result, vcpu);
         Ok(Flow::Continue)
     }
 }

@@ -24,7 +24,7 @@
 //! |---|---|---|
 //! | skip | none | KVM_RUN finishes pending I/O and returns EINTR without entering: [`SkipFlag`] |
 //! | kick | any number so far | ends an entry that is under way, or whose requests were looked for already: [`VcpuHandle::kick`] |
-//! | immediate exit | as few as possible, but the entry happens | what is injected is delivered, then the guest comes straight back |
+//! | immediate exit | as few as possible, but the entry happens | what is injected is delivered, then the guest comes straight back: [`VcpuHandle::immediate_exit`] |
 //! | step | one | single step of guest debugging |
 //!
 //! # Features
@@ -44,6 +44,7 @@ mod gate;
 mod group;
 mod handle;
 mod handler;
+mod immediate_exit;
 #[cfg(target_arch = "x86_64")]
 pub mod kvm;
 mod loop_request;
@@ -69,6 +70,7 @@ pub use exit_kind::ExitKind;
 pub use group::{pause_all, request_all, resume_all, stop_all};
 pub use handle::{PauseAsked, VcpuHandle};
 pub use handler::{Flow, Handler};
+pub use immediate_exit::{BriefError, BriefRun, Evidence, ImmediateExit, Injection, NotEntered};
 pub use runner::{Ended, Outcome, Runner, VcpuThread};
 pub use signal::KickSignal;
 pub use statistics::Statistics;

@@ -18,13 +18,16 @@ pub(crate) enum LoopRequest<R> {
     Pause,
     /// Look whether the end is asked for.
     Stop,
+    /// Make the next entry as short as possible.
+    ImmediateExit,
 }
 
 const KICK: u32 = 24;
 const CALL: u32 = 25;
 const PAUSE: u32 = 26;
 const STOP: u32 = 27;
-/// Bits 24 to 31: those above STOP are kept for what the loop learns later.
+const IMMEDIATE_EXIT: u32 = 28;
+/// Bits 24 to 31: those above IMMEDIATE_EXIT are kept for what the loop learns later.
 const OWN: u32 = 0xff00_0000;
 
 impl<R: Request> Request for LoopRequest<R> {
@@ -33,7 +36,7 @@ impl<R: Request> Request for LoopRequest<R> {
             R::MASK & OWN == 0,
             "request bits 24 to 31 are vcpu-runner's own: declare the handler's requests below 24"
         );
-        R::MASK | 1 << KICK | 1 << CALL | 1 << PAUSE | 1 << STOP
+        R::MASK | 1 << KICK | 1 << CALL | 1 << PAUSE | 1 << STOP | 1 << IMMEDIATE_EXIT
     };
     const NO_WAKEUP_MASK: u32 = R::NO_WAKEUP_MASK & R::MASK | 1 << KICK;
 
@@ -44,6 +47,7 @@ impl<R: Request> Request for LoopRequest<R> {
             Self::Call => CALL,
             Self::Pause => PAUSE,
             Self::Stop => STOP,
+            Self::ImmediateExit => IMMEDIATE_EXIT,
         }
     }
 
@@ -53,6 +57,7 @@ impl<R: Request> Request for LoopRequest<R> {
             CALL => Some(Self::Call),
             PAUSE => Some(Self::Pause),
             STOP => Some(Self::Stop),
+            IMMEDIATE_EXIT => Some(Self::ImmediateExit),
             _ => R::from_bit(bit).map(Self::User),
         }
     }
@@ -62,7 +67,7 @@ impl<R: Request> Request for LoopRequest<R> {
             Self::User(request) => request.flags(),
             // A sleeping vCPU is in no entry, so there is nothing to end.
             Self::Kick => Flags::NO_ACTION | Flags::NO_WAKEUP,
-            Self::Call | Self::Pause | Self::Stop => Flags::NONE,
+            Self::Call | Self::Pause | Self::Stop | Self::ImmediateExit => Flags::NONE,
         }
     }
 
@@ -73,6 +78,7 @@ impl<R: Request> Request for LoopRequest<R> {
             Self::Call => "Call",
             Self::Pause => "Pause",
             Self::Stop => "Stop",
+            Self::ImmediateExit => "ImmediateExit",
         }
     }
 }
@@ -97,6 +103,7 @@ mod tests {
             LoopRequest::Call,
             LoopRequest::Pause,
             LoopRequest::Stop,
+            LoopRequest::ImmediateExit,
         ];
         let all = [LoopRequest::User(Ask::First), LoopRequest::User(Ask::Last)]
             .into_iter()

@@ -2,10 +2,15 @@
 
 //! The loop: clear the skip flag, handle requests to a fixed point, enter, leave, dispatch the exit.
 
-use crate::control::{Control, Paused};
+use crate::control::{Answer, Control, Paused};
 use crate::gate::{Gate, Interrupt};
 use crate::loop_request::LoopRequest;
-use crate::{Error, Exit, Flow, Handler, Outcome, RunError, SkipFlag, Vcpu};
+use crate::{
+    BriefError, BriefRun, Error, Exit, Flow, Handler, ImmediateExit, NotEntered as NoEntry,
+    Outcome, RunError, SkipFlag, Vcpu,
+};
+
+use std::mem;
 
 use vcpu_requests::NotEntered;
 
@@ -27,6 +32,14 @@ enum Io {
 enum Activity {
     Runnable,
     Halted,
+}
+
+/// What the next entry is to be like.
+enum Entry {
+    /// The guest runs until it exits.
+    Usual,
+    /// An immediate exit, for those who wait for it.
+    Brief(Vec<Answer>),
 }
 
 /// Why the loop goes no further.
@@ -59,6 +72,7 @@ pub(crate) struct RunLoop<'a, V: Vcpu, H: Handler<V>, S, T> {
     pub(crate) control: &'a Control<V>,
     io: Io,
     activity: Activity,
+    next: Entry,
 }
 
 impl<'a, V, H, S, T> RunLoop<'a, V, H, S, T>
@@ -82,6 +96,7 @@ where
             // A vCPU whose state was just restored may have I/O to finish.
             io: Io::MayPend,
             activity: Activity::Runnable,
+            next: Entry::Usual,
         }
     }
 
@@ -98,12 +113,14 @@ where
     fn pass(&mut self) -> Result<(), Leave<H::Error>> {
         self.gate.open();
         self.handle_requests()?;
-        match self.activity {
-            Activity::Halted => match self.gate.sleep() {
+        match (self.activity, &self.next) {
+            (Activity::Halted, Entry::Brief(_)) => self.conclude(Err(NoEntry::Halted)),
+            (Activity::Halted, Entry::Usual) => match self.gate.sleep() {
                 Ok(()) | Err(NotEntered::Pending(_)) => Ok(()),
                 Err(NotEntered::Busy(mode)) => Err(Error::TwoLoops { mode }.into()),
             },
-            Activity::Runnable => self.enter(),
+            (Activity::Runnable, Entry::Usual) => self.enter(),
+            (Activity::Runnable, Entry::Brief(_)) => self.enter_briefly(),
         }
     }
 
@@ -123,15 +140,73 @@ where
             }
             Err(RunError::Interrupted) => {
                 self.io = Io::Finished;
-                self.gate.counters().interrupted.count();
-                if !left.kicked {
-                    self.gate.counters().stray.count();
-                }
+                self.count_interrupted(left.kicked);
                 Ok(())
             }
             Err(RunError::Again) => Ok(()),
             Err(RunError::Failed(errno)) => Err(Error::run(errno).into()),
             Err(RunError::Defect(defect)) => Err(Error::RunArea(defect).into()),
+        }
+    }
+
+    /// Like [`Self::enter`], for as little as possible. That it is brief was decided before, by a
+    /// request; it stays so until the guest was entered or cannot be.
+    fn enter_briefly(&mut self) -> Result<(), Leave<H::Error>> {
+        // Finished when the request was handled, unless there was an exit since.
+        self.finish_io()?;
+        let vcpu = &mut *self.vcpu;
+        let (ran, left) = match self.gate.pass(move || vcpu.run_briefly()) {
+            Ok(came_back) => came_back,
+            Err(NotEntered::Pending(_)) => return Ok(()),
+            Err(NotEntered::Busy(mode)) => return Err(Error::TwoLoops { mode }.into()),
+        };
+        match ran {
+            Ok(BriefRun::Before(exit)) => {
+                self.io = Io::MayPend;
+                let flow = dispatch(self.gate, self.handler, exit)?;
+                self.follow(flow)
+            }
+            Ok(BriefRun::Entered { report, exit }) => {
+                self.gate.counters().immediate_exits.count();
+                if let Some(exit) = exit {
+                    self.io = Io::MayPend;
+                    let flow = dispatch(self.gate, self.handler, exit)?;
+                    self.follow(flow)?;
+                }
+                self.conclude(Ok(report))
+            }
+            // Kicked out before the guest was entered: requests first, then once more.
+            Err(BriefError::Skipped) => {
+                self.count_interrupted(left.kicked);
+                Ok(())
+            }
+            Err(BriefError::NotEntered(why)) => self.conclude(Err(why)),
+            Err(BriefError::Run(RunError::Interrupted | RunError::Again)) => Ok(()),
+            Err(BriefError::Run(RunError::Failed(errno))) => Err(Error::run(errno).into()),
+            Err(BriefError::Run(RunError::Defect(defect))) => Err(Error::RunArea(defect).into()),
+        }
+    }
+
+    /// The immediate exit that was asked for is over: the next entry is as usual again.
+    fn conclude(&mut self, result: Result<ImmediateExit, NoEntry>) -> Result<(), Leave<H::Error>> {
+        let Entry::Brief(answers) = mem::replace(&mut self.next, Entry::Usual) else {
+            return Ok(());
+        };
+        self.finish_io()?;
+        let flow = self
+            .handler
+            .immediate_exit(&result, self.vcpu)
+            .map_err(Leave::Handler)?;
+        for answer in answers {
+            answer(&result);
+        }
+        self.follow(flow)
+    }
+
+    fn count_interrupted(&self, kicked: bool) {
+        self.gate.counters().interrupted.count();
+        if !kicked {
+            self.gate.counters().stray.count();
         }
     }
 
@@ -160,7 +235,7 @@ where
     fn needs_registers(&self, request: LoopRequest<H::Request>) -> bool {
         match request {
             LoopRequest::User(request) => self.handler.needs_registers(request),
-            LoopRequest::Call | LoopRequest::Pause => true,
+            LoopRequest::Call | LoopRequest::Pause | LoopRequest::ImmediateExit => true,
             LoopRequest::Kick | LoopRequest::Stop => false,
         }
     }
@@ -184,6 +259,14 @@ where
             }
             LoopRequest::Pause => self.pause(),
             LoopRequest::Stop => Err(Leave::Stopped),
+            LoopRequest::ImmediateExit => {
+                let new = self.control.take_answers();
+                match &mut self.next {
+                    Entry::Usual => self.next = Entry::Brief(new),
+                    Entry::Brief(answers) => answers.extend(new),
+                }
+                Ok(())
+            }
         }
     }
 

@@ -9,8 +9,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::{Exit, RunError, SkipFlag, Vcpu};
+use crate::{
+    BriefError, BriefRun, Evidence, Exit, ImmediateExit, Injection, NotEntered, RunError, SkipFlag,
+    Vcpu,
+};
 
 /// What the scripted guest does next.
 pub struct Step(Action);
@@ -23,6 +27,9 @@ enum Action {
     Spin,
     Again,
     Fail(i32),
+    /// For immediate exits only.
+    NotEntered(NotEntered),
+    Before(Scripted),
 }
 
 /// An exit with data of its own.
@@ -108,6 +115,21 @@ impl Step {
         Self(Action::Again)
     }
 
+    /// The guest cannot be entered for an immediate exit. An entry that is none passes over it.
+    pub fn not_entered(why: NotEntered) -> Self {
+        Self(Action::NotEntered(why))
+    }
+
+    /// This exit comes before an immediate exit has entered the guest. In an entry that is none it is
+    /// like any other.
+    #[must_use]
+    pub fn before_entry(self) -> Self {
+        match self.0 {
+            Action::Exit(exit) => Self(Action::Before(exit)),
+            other => Self(other),
+        }
+    }
+
     /// KVM_RUN fails with this error number.
     pub fn fail(errno: i32) -> Self {
         Self(Action::Fail(errno))
@@ -123,6 +145,8 @@ impl fmt::Debug for Step {
             Action::Spin => f.write_str("Spin"),
             Action::Again => f.write_str("Again"),
             Action::Fail(errno) => write!(f, "Fail({errno})"),
+            Action::NotEntered(why) => write!(f, "NotEntered({why:?})"),
+            Action::Before(exit) => write!(f, "before: {exit:?}"),
         }
     }
 }
@@ -136,6 +160,7 @@ pub struct ScriptedVcpu {
     pending: Option<Pending>,
     answers: Vec<Vec<u8>>,
     entries: u64,
+    brief_entries: u64,
 }
 
 #[derive(Debug)]
@@ -154,6 +179,7 @@ impl ScriptedVcpu {
             pending: None,
             answers: Vec::new(),
             entries: 0,
+            brief_entries: 0,
         }
     }
 
@@ -187,6 +213,11 @@ impl ScriptedVcpu {
         self.entries
     }
 
+    /// How often the guest was really entered for an immediate exit.
+    pub fn brief_entries(&self) -> u64 {
+        self.brief_entries
+    }
+
     /// How many steps are left.
     pub fn steps_left(&self) -> usize {
         self.script.len()
@@ -215,7 +246,10 @@ impl ScriptedVcpu {
         self.entries += 1;
         loop {
             match self.script.pop_front().unwrap_or_else(Step::spin).0 {
-                Action::Exit(exit) | Action::Completion(exit) => return Ok(exit),
+                Action::Exit(exit) | Action::Completion(exit) | Action::Before(exit) => {
+                    return Ok(exit);
+                }
+                Action::NotEntered(_) => {}
                 Action::Meanwhile(event) => {
                     event();
                     if self.flag.is_set() {
@@ -246,6 +280,55 @@ impl Vcpu for ScriptedVcpu {
             None if self.flag.is_set() => return Err(RunError::Interrupted),
             None => self.guest()?,
         };
+        Ok(self.lend(exit))
+    }
+
+    /// Takes one step of the script: a guest that spins is left where it is.
+    fn run_briefly(&mut self) -> Result<BriefRun<'_>, BriefError> {
+        if self.pending.is_some() {
+            // What the loop promises: its I/O is finished.
+            return Err(BriefError::Run(RunError::Failed(libc::EINVAL)));
+        }
+        if self.flag.is_set() {
+            return Err(BriefError::Skipped);
+        }
+        let (evidence, exit) = match self.script.pop_front().map(|Step(action)| action) {
+            Some(Action::Exit(exit) | Action::Completion(exit)) => (None, Some(exit)),
+            Some(Action::Before(exit)) => return Ok(BriefRun::Before(self.lend(exit))),
+            Some(Action::NotEntered(why)) => return Err(why.into()),
+            Some(Action::Again) => return Err(RunError::Again.into()),
+            Some(Action::Fail(errno)) => return Err(RunError::from_errno(errno).into()),
+            Some(Action::Meanwhile(event)) => {
+                event();
+                (Some(Evidence::Progress), None)
+            }
+            Some(Action::Spin) => {
+                self.script.push_front(Step::spin());
+                (Some(Evidence::Counter), None)
+            }
+            None => (Some(Evidence::Counter), None),
+        };
+        self.entries += 1;
+        self.brief_entries += 1;
+        let exit = exit.map(|exit| self.lend(exit));
+        let shown = exit.as_ref().map(|exit| Evidence::Exit(exit.kind()));
+        Ok(BriefRun::Entered {
+            report: ImmediateExit {
+                evidence: evidence.or(shown).unwrap_or(Evidence::Counter),
+                injection: Injection::Nothing,
+                instructions: Some(1),
+                attempts: 1,
+                mechanism: "scripted",
+                time: Duration::ZERO,
+            },
+            exit,
+        })
+    }
+}
+
+impl ScriptedVcpu {
+    /// Lends `exit` to the caller, and keeps it as the one whose I/O is to be finished.
+    fn lend(&mut self, exit: Scripted) -> Exit<'_> {
         let len = match exit {
             Scripted::IoIn { len, .. } | Scripted::MmioRead { len, .. } => len,
             _ => 0,
@@ -254,7 +337,7 @@ impl Vcpu for ScriptedVcpu {
             exit,
             answer: vec![0; len],
         });
-        Ok(match &pending.exit {
+        match &pending.exit {
             &Scripted::IoIn { port, .. } => Exit::IoIn {
                 port,
                 size: 1,
@@ -280,7 +363,7 @@ impl Vcpu for ScriptedVcpu {
                 data,
             },
             &Scripted::Other { reason } => Exit::Other { reason },
-        })
+        }
     }
 }
 

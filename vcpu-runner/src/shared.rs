@@ -44,8 +44,8 @@ impl<V: Vcpu, R: vcpu_requests::Request> Shared<V, R> {
 
     /// The thread has ended: tells everybody who waits, for whatever.
     pub(crate) fn end(&self, ending: Ending) {
-        let never_ran = self.control.end(ending);
+        let never_done = self.control.end(ending);
         self.gate.ring();
-        drop(never_ran);
+        drop(never_done);
     }
 }

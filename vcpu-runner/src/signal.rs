@@ -96,16 +96,23 @@ impl KickSignal {
         Ok(())
     }
 
-    /// Lets the calling thread receive it, whatever mask it inherited.
-    pub(crate) fn unblock(self) -> Result<(), Error> {
+    /// The set that it is the only member of.
+    pub(crate) fn set(self) -> libc::sigset_t {
         let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
         // SAFETY: sigemptyset writes a whole set to the pointer it is given.
         unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-        // SAFETY: `set` was made by sigemptyset; the number is a valid signal's.
+        // SAFETY: the set was made by sigemptyset; the number is a valid signal's.
         unsafe { libc::sigaddset(set.as_mut_ptr(), self.0) };
-        // SAFETY: `set` was made by sigemptyset; the old mask is not asked for.
+        // SAFETY: it is written, and was all zeroes before.
+        unsafe { set.assume_init() }
+    }
+
+    /// Lets the calling thread receive it, whatever mask it inherited.
+    pub(crate) fn unblock(self) -> Result<(), Error> {
+        let set = self.set();
+        // SAFETY: `set` is a whole signal set; the old mask is not asked for.
         let ret =
-            unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut()) };
+            unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
         if ret != 0 {
             return Err(Error::SetUpSignal {
                 signal: self.0,

@@ -12,8 +12,11 @@ use crate::ExitKind;
 /// snapshot may be torn while the vCPU runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
-    /// Entries: calls of KVM_RUN in guest mode. Those that only finish pending I/O do not count.
+    /// Entries: times in guest mode, each with one call of KVM_RUN; an immediate exit counts as one,
+    /// however often it is tried. Calls that only finish pending I/O do not count.
     pub entries: u64,
+    /// Entries that were immediate exits and did take place.
+    pub immediate_exits: u64,
     /// Entries that ended with EINTR.
     pub interrupted: u64,
     /// Kicks that were sent as a signal.
@@ -47,6 +50,7 @@ impl Statistics {
 #[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) entries: OwnCounter,
+    pub(crate) immediate_exits: OwnCounter,
     pub(crate) interrupted: OwnCounter,
     pub(crate) stray: OwnCounter,
     exits: [OwnCounter; ExitKind::COUNT],
@@ -59,6 +63,7 @@ impl Counters {
     pub(crate) fn new() -> Self {
         Self {
             entries: OwnCounter::default(),
+            immediate_exits: OwnCounter::default(),
             interrupted: OwnCounter::default(),
             stray: OwnCounter::default(),
             exits: array::from_fn(|_| OwnCounter::default()),
@@ -77,6 +82,7 @@ impl Counters {
     pub(crate) fn snapshot(&self) -> Statistics {
         Statistics {
             entries: self.entries.get(),
+            immediate_exits: self.immediate_exits.get(),
             interrupted: self.interrupted.get(),
             kicks_sent: self.kicks_sent.get(),
             kicks_coalesced: self.kicks_coalesced.get(),

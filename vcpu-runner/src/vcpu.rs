@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::{Exit, RunAreaDefect};
+use crate::{BriefError, BriefRun, Exit, NotEntered, RunAreaDefect};
 
 /// A virtual CPU that the loop can enter. [`KvmVcpu`](crate::kvm::KvmVcpu) is the real one.
 pub trait Vcpu {
@@ -23,6 +23,19 @@ pub trait Vcpu {
     /// or when a signal came while the guest ran. Only after it are the vCPU's registers those that
     /// the guest sees.
     fn run(&mut self) -> Result<Exit<'_>, RunError>;
+
+    /// Enters the guest really, but for as little as possible: what is to be injected is delivered,
+    /// and the guest comes back. The I/O of the last exit is finished when this is called.
+    ///
+    /// Whether the guest was entered is verified, and an entry that was missed is tried again, with
+    /// a bound. A vCPU without a way to do it says [`NotEntered::NotSetUp`], as here.
+    ///
+    /// # Errors
+    /// [`BriefError`]; after each of them the state of the vCPU is what it was, but for what
+    /// [`BriefError::Run`] says.
+    fn run_briefly(&mut self) -> Result<BriefRun<'_>, BriefError> {
+        Err(NotEntered::NotSetUp.into())
+    }
 }
 
 /// The flag that makes the next [`Vcpu::run`] skip the guest: `kvm_run.immediate_exit`

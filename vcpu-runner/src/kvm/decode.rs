@@ -116,6 +116,14 @@ fn mmio(area: &mut RunArea) -> Result<Exit<'_>, RunAreaDefect> {
     })
 }
 
+/// What the debug exit in `area` says; `None` where the exit is another one.
+pub(super) fn debug_exit(area: &RunArea) -> Result<Option<DebugExit>, RunAreaDefect> {
+    match exit_reason(area)? {
+        KVM_EXIT_DEBUG => debug(area).map(Some),
+        _ => Ok(None),
+    }
+}
+
 fn debug(area: &RunArea) -> Result<DebugExit, RunAreaDefect> {
     let arch = EXIT_DATA + offset_of!(Debug, arch);
     Ok(DebugExit {

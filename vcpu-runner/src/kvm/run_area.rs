@@ -30,7 +30,7 @@ struct Mapping {
 
 // SAFETY: the mapping is plain memory that belongs to no thread.
 unsafe impl Send for Mapping {}
-// SAFETY: other threads have a Mapping only within an `ImmediateExit`, which touches one byte, and
+// SAFETY: other threads have a Mapping only within an `KvmSkipFlag`, which touches one byte, and
 // that atomically. Everything else is reached through the one `RunArea`, by its borrow rules.
 unsafe impl Sync for Mapping {}
 
@@ -80,9 +80,9 @@ impl Drop for Mapping {
 ///
 /// It keeps its own mapping of the run area alive.
 #[derive(Debug)]
-pub struct ImmediateExit(Arc<Mapping>);
+pub struct KvmSkipFlag(Arc<Mapping>);
 
-impl SkipFlag for ImmediateExit {
+impl SkipFlag for KvmSkipFlag {
     fn set(&self) {
         // Release, so that what the setter did before is not seen after it. KVM needs no more: a
         // KVM_RUN that missed the store is ended by the signal that follows it.
@@ -110,8 +110,30 @@ impl RunArea {
         Ok(Self(Arc::new(mapping)))
     }
 
-    pub(super) fn immediate_exit(&self) -> ImmediateExit {
-        ImmediateExit(Arc::clone(&self.0))
+    /// Whether the skip flag is set.
+    pub(super) fn is_skip_set(&self) -> bool {
+        // Acquire, the other side of the setter's Release.
+        self.0.immediate_exit().load(Ordering::Acquire) != 0
+    }
+
+    /// `request_interrupt_window`, the byte before the skip flag, which nobody else writes.
+    pub(super) fn request_interrupt_window(&mut self, wanted: bool) {
+        let offset = offset_of!(kvm_run, request_interrupt_window);
+        // SAFETY: a whole kvm_run lies in the mapping.
+        let byte = unsafe { self.0.start.add(offset) };
+        // SAFETY: the byte lies in the mapping, `&mut self` has it to itself, and no reference to it
+        // is ever made.
+        unsafe { byte.write(u8::from(wanted)) };
+    }
+
+    /// `ready_for_interrupt_injection`, as KVM_RUN left it.
+    pub(super) fn is_ready_for_interrupt(&self) -> Result<bool, RunAreaDefect> {
+        let offset = offset_of!(kvm_run, ready_for_interrupt_injection);
+        self.u8(offset).map(|ready| ready != 0)
+    }
+
+    pub(super) fn immediate_exit(&self) -> KvmSkipFlag {
+        KvmSkipFlag(Arc::clone(&self.0))
     }
 
     pub(super) fn u8(&self, offset: usize) -> Result<u8, RunAreaDefect> {

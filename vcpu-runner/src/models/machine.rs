@@ -11,7 +11,10 @@ use vcpu_requests::{Flags, Request};
 use crate::control::Control;
 use crate::gate::{Gate, Interrupt};
 use crate::run_loop::RunLoop;
-use crate::{Error, Exit, Flow, Handler, Outcome, RunError, SkipFlag, Vcpu};
+use crate::{
+    BriefError, BriefRun, Error, Evidence, Exit, Flow, Handler, ImmediateExit, Injection,
+    NotEntered, Outcome, RunError, SkipFlag, Vcpu,
+};
 
 /// What is asked in the models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +135,22 @@ impl Vcpu for Spinning {
         self.kvm_run();
         Err(RunError::Interrupted)
     }
+
+    /// The guest comes back by itself, if it is entered at all.
+    fn run_briefly(&mut self) -> Result<BriefRun<'_>, BriefError> {
+        if self.skip.0.load(Ordering::Relaxed) {
+            return Err(BriefError::Skipped);
+        }
+        let report = ImmediateExit {
+            evidence: Evidence::Counter,
+            injection: Injection::Nothing,
+            instructions: None,
+            attempts: 1,
+            mechanism: "model",
+            time: std::time::Duration::ZERO,
+        };
+        Ok(BriefRun::Entered { report, exit: None })
+    }
 }
 
 /// Counts requests and stops the loop after so many.
@@ -156,6 +175,16 @@ impl Handler<Spinning> for StopAfter {
 
     fn needs_registers(&self, _: Ask) -> bool {
         false
+    }
+
+    /// Counts as much as a request.
+    fn immediate_exit(
+        &mut self,
+        result: &Result<ImmediateExit, NotEntered>,
+        vcpu: &mut Spinning,
+    ) -> Result<Flow, Infallible> {
+        assert!(result.is_ok(), "{result:?}");
+        self.request(Ask::Plain, vcpu)
     }
 }
 

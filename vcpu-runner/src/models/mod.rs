@@ -14,6 +14,7 @@
 
 mod broken;
 mod directing;
+mod immediate_exit;
 mod kicks;
 mod machine;
 mod sleeping;

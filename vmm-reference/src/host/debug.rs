@@ -4,8 +4,8 @@
 
 use kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, kvm_guest_debug};
 use kvm_ioctls::Kvm;
-
-use super::probe_guest::{ProbeError, ProbeExit, ProbeGuest};
+use vcpu_runner::kvm::{ProbeError, ProbeExit, ProbeGuest};
+use vcpu_runner::{SkipFlag, Vcpu};
 
 /// nop; nop; hlt.
 const NOPS: [u8; 3] = [0x90, 0x90, 0xf4];
@@ -43,13 +43,14 @@ pub(super) fn single_step(kvm: &Kvm) -> Result<Works, ProbeError> {
 /// KVM_RUN must return EINTR and no instruction be executed; without the flag all of them.
 pub(super) fn immediate_exit(kvm: &Kvm) -> Result<Works, ProbeError> {
     let mut guest = ProbeGuest::new(kvm, &NOPS)?;
-    guest.vcpu().set_kvm_immediate_exit(1);
+    let skip = guest.vcpu().skip_flag();
+    skip.set();
     let exit = guest.run()?;
     let skipped = judge(&guest, exit, ProbeExit::Interrupted, 0)?;
     if skipped != Works::Yes {
         return Ok(skipped);
     }
-    guest.vcpu().set_kvm_immediate_exit(0);
+    skip.clear();
     let exit = guest.run_on()?;
     judge(&guest, exit, ProbeExit::Hlt, NOPS.len() as u64)
 }

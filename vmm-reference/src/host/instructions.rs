@@ -6,8 +6,7 @@
 use std::arch::x86_64::__cpuid;
 
 use kvm_ioctls::Kvm;
-
-use super::probe_guest::{ProbeError, ProbeExit, ProbeGuest};
+use vcpu_runner::kvm::{ProbeError, ProbeExit, ProbeGuest};
 
 /// An instruction that a stock kernel executes in ring 0.
 #[derive(Clone, Copy, Debug)]

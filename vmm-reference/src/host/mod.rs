@@ -10,7 +10,6 @@
 mod debug;
 mod instructions;
 mod json;
-mod probe_guest;
 mod speed;
 mod text;
 mod verdict;
@@ -18,12 +17,12 @@ mod verdict;
 use std::path::Path;
 
 use kvm_ioctls::{Cap, Kvm};
+pub use vcpu_runner::kvm::ProbeError;
 
 use crate::kvm_device::{self, CAPABILITIES, KvmError};
 
 pub use debug::Works;
 pub use instructions::{INSTRUCTIONS, Instruction, Ran};
-pub use probe_guest::ProbeError;
 pub use speed::Speed;
 pub use verdict::Verdict;
 

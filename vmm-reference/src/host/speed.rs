@@ -7,8 +7,7 @@ use std::arch::asm;
 use std::time::{Duration, Instant};
 
 use kvm_ioctls::Kvm;
-
-use super::probe_guest::{ProbeError, ProbeExit, ProbeGuest};
+use vcpu_runner::kvm::{ProbeError, ProbeExit, ProbeGuest};
 
 /// dec rcx; jnz to itself; hlt.
 const LOOP: [u8; 6] = [0x48, 0xff, 0xc9, 0x75, 0xfb, 0xf4];

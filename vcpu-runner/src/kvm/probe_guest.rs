@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! A guest of a few instructions in 64-bit mode, ring 0: where a kernel runs.
+//! A guest of a few instructions in 64-bit mode, ring 0, where a kernel runs: to try out what a
+//! host's KVM does.
+
+use std::sync::Arc;
 
 use kvm_bindings::{
     KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{Kvm, VmFd};
 use thiserror::Error;
 use vm_memory::{
     Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
 };
-use vmm_sys_util::errno;
+
+use super::KvmVcpu;
+use crate::{Error, Exit, RunError, Vcpu};
 
 /// What kept a probe from being made. It says nothing of what was to be probed.
 #[derive(Debug, Error)]
@@ -22,8 +27,11 @@ pub enum ProbeError {
         /// Its name.
         ioctl: &'static str,
         /// Its error.
-        source: errno::Error,
+        source: kvm_ioctls::Error,
     },
+    /// The vCPU cannot be used.
+    #[error("{0}")]
+    Vcpu(#[from] Error),
     /// There is no memory for the guest.
     #[error("no memory for a guest: {0}")]
     Memory(String),
@@ -34,7 +42,7 @@ pub enum ProbeError {
 
 /// How a probe's guest came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProbeExit {
+pub enum ProbeExit {
     /// It executed HLT.
     Hlt,
     /// KVM_EXIT_DEBUG.
@@ -61,6 +69,8 @@ mod layout {
     pub const DATA: u64 = 0x7000;
     pub const STACK: u64 = 0x8000;
     pub const CODE: u64 = 0x9000;
+    /// Memory for the probe's own use, 64 KiB.
+    pub const FREE: u64 = 0x2_0000;
 }
 
 /// Above the guest's memory, where KVM on older Intel processors needs three pages.
@@ -83,18 +93,20 @@ const EFER_LMA: u64 = 1 << 10;
 /// The flat code and data segments' descriptors, at selectors 8 and 16.
 const CODE_DESCRIPTOR: u64 = 0x00af_9b00_0000_ffff;
 const DATA_DESCRIPTOR: u64 = 0x00cf_9300_0000_ffff;
-const BREAKPOINT_VECTOR: u64 = 3;
+const BREAKPOINT_VECTOR: u8 = 3;
+const RFLAGS_IF: u64 = 1 << 9;
 const HLT: u8 = 0xf4;
 
 /// A VM with one vCPU that is about to execute some code. RDI points at 16 aligned bytes.
-pub(super) struct ProbeGuest {
+#[derive(Debug)]
+pub struct ProbeGuest {
     // In this order: the vCPU and the VM go before the memory that they use.
-    vcpu: VcpuFd,
+    vcpu: KvmVcpu,
     _vm: VmFd,
-    _memory: GuestMemoryMmap,
+    memory: Arc<GuestMemoryMmap>,
 }
 
-fn ioctl(ioctl: &'static str) -> impl FnOnce(errno::Error) -> ProbeError {
+pub(super) fn ioctl(ioctl: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> ProbeError {
     move |source| ProbeError::Ioctl { ioctl, source }
 }
 
@@ -103,13 +115,19 @@ fn memory(error: impl std::fmt::Display) -> ProbeError {
 }
 
 impl ProbeGuest {
-    /// A guest that will execute `code`.
-    pub(super) fn new(kvm: &Kvm, code: &[u8]) -> Result<Self, ProbeError> {
-        let memory = guest_memory(code)?;
+    /// Guest physical address of memory that the guest itself does not use, 64 KiB of it.
+    pub const FREE: u64 = layout::FREE;
+
+    /// A guest that will execute `code`, 4 KiB at most.
+    ///
+    /// # Errors
+    /// [`ProbeError`].
+    pub fn new(kvm: &Kvm, code: &[u8]) -> Result<Self, ProbeError> {
+        let guest = guest_memory(code)?;
         let vm = kvm.create_vm().map_err(ioctl("KVM_CREATE_VM"))?;
         vm.set_tss_address(TSS_ADDRESS)
             .map_err(ioctl("KVM_SET_TSS_ADDR"))?;
-        for (region, slot) in memory.iter().zip(0..) {
+        for (region, slot) in guest.iter().zip(0..) {
             let region = kvm_userspace_memory_region {
                 slot,
                 guest_phys_addr: region.start_addr().raw_value(),
@@ -122,63 +140,97 @@ impl ProbeGuest {
             unsafe { vm.set_user_memory_region(region) }
                 .map_err(ioctl("KVM_SET_USER_MEMORY_REGION"))?;
         }
-        let vcpu = vm.create_vcpu(0).map_err(ioctl("KVM_CREATE_VCPU"))?;
+        let fd = vm.create_vcpu(0).map_err(ioctl("KVM_CREATE_VCPU"))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(ioctl("KVM_GET_SUPPORTED_CPUID"))?;
-        vcpu.set_cpuid2(&cpuid).map_err(ioctl("KVM_SET_CPUID2"))?;
-        let mut sregs = vcpu.get_sregs().map_err(ioctl("KVM_GET_SREGS"))?;
+        fd.set_cpuid2(&cpuid).map_err(ioctl("KVM_SET_CPUID2"))?;
+        let mut sregs = fd.get_sregs().map_err(ioctl("KVM_GET_SREGS"))?;
         long_mode(&mut sregs);
-        vcpu.set_sregs(&sregs).map_err(ioctl("KVM_SET_SREGS"))?;
-        let regs = kvm_regs {
-            rip: layout::CODE,
-            rsp: layout::STACK,
-            rdi: layout::DATA,
-            rflags: 1 << 1,
-            ..Default::default()
-        };
-        vcpu.set_regs(&regs).map_err(ioctl("KVM_SET_REGS"))?;
-        Ok(Self {
-            vcpu,
+        fd.set_sregs(&sregs).map_err(ioctl("KVM_SET_SREGS"))?;
+        let this = Self {
+            vcpu: KvmVcpu::new(kvm, fd)?,
             _vm: vm,
-            _memory: memory,
-        })
+            memory: Arc::new(guest),
+        };
+        this.restart_at(layout::CODE, 0)?;
+        Ok(this)
     }
 
     /// The vCPU.
-    pub(super) fn vcpu(&mut self) -> &mut VcpuFd {
+    pub fn vcpu(&mut self) -> &mut KvmVcpu {
         &mut self.vcpu
     }
 
+    /// The guest's memory.
+    pub fn memory(&self) -> &Arc<GuestMemoryMmap> {
+        &self.memory
+    }
+
+    /// Makes `address`, below 64 KiB above [`Self::FREE`], the handler of `vector`.
+    ///
+    /// # Errors
+    /// [`ProbeError::Memory`].
+    pub fn set_handler(&self, vector: u8, address: u64) -> Result<(), ProbeError> {
+        write_gate(&self.memory, vector, address)
+    }
+
     /// How many bytes of the code are behind the guest.
-    pub(super) fn progress(&self) -> Result<u64, ProbeError> {
-        let regs = self.vcpu.get_regs().map_err(ioctl("KVM_GET_REGS"))?;
+    ///
+    /// # Errors
+    /// [`ProbeError::Ioctl`].
+    pub fn progress(&self) -> Result<u64, ProbeError> {
+        let regs = self.vcpu.fd().get_regs().map_err(ioctl("KVM_GET_REGS"))?;
         Ok(regs.rip.wrapping_sub(layout::CODE))
     }
 
     /// Puts the guest back to the code's start, with this value in RCX.
-    pub(super) fn restart(&self, rcx: u64) -> Result<(), ProbeError> {
-        let mut regs = self.vcpu.get_regs().map_err(ioctl("KVM_GET_REGS"))?;
-        regs.rcx = rcx;
-        regs.rip = layout::CODE;
-        self.vcpu.set_regs(&regs).map_err(ioctl("KVM_SET_REGS"))
+    ///
+    /// # Errors
+    /// [`ProbeError::Ioctl`].
+    pub fn restart(&self, rcx: u64) -> Result<(), ProbeError> {
+        self.restart_at(layout::CODE, rcx)
+    }
+
+    /// Puts the guest to `rip`, with `rcx` in RCX, interrupts on, and all else as in the beginning.
+    ///
+    /// # Errors
+    /// [`ProbeError::Ioctl`].
+    pub fn restart_at(&self, rip: u64, rcx: u64) -> Result<(), ProbeError> {
+        let regs = kvm_regs {
+            rip,
+            rcx,
+            rsp: layout::STACK,
+            rdi: layout::DATA,
+            rflags: RFLAGS_IF | 1 << 1,
+            ..Default::default()
+        };
+        let fd = self.vcpu.fd();
+        fd.set_regs(&regs).map_err(ioctl("KVM_SET_REGS"))
     }
 
     /// Enters the guest once. An exit that no probe has is an error.
-    pub(super) fn run(&mut self) -> Result<ProbeExit, ProbeError> {
+    ///
+    /// # Errors
+    /// [`ProbeError`].
+    pub fn run(&mut self) -> Result<ProbeExit, ProbeError> {
         match self.vcpu.run() {
-            Ok(VcpuExit::Hlt) => Ok(ProbeExit::Hlt),
-            Ok(VcpuExit::Debug(_)) => Ok(ProbeExit::Debug),
-            Ok(VcpuExit::InternalError) => Ok(ProbeExit::InternalError),
-            Ok(VcpuExit::Shutdown) => Ok(ProbeExit::Shutdown),
+            Ok(Exit::Hlt) => Ok(ProbeExit::Hlt),
+            Ok(Exit::Debug(_)) => Ok(ProbeExit::Debug),
+            Ok(Exit::InternalError { .. }) => Ok(ProbeExit::InternalError),
+            Ok(Exit::Shutdown) => Ok(ProbeExit::Shutdown),
             Ok(other) => Err(ProbeError::UnexpectedExit(format!("{other:?}"))),
-            Err(error) if error.errno() == libc::EINTR => Ok(ProbeExit::Interrupted),
-            Err(source) => Err(ioctl("KVM_RUN")(source)),
+            Err(RunError::Interrupted | RunError::Again) => Ok(ProbeExit::Interrupted),
+            Err(RunError::Failed(errno)) => Err(ioctl("KVM_RUN")(kvm_ioctls::Error::new(errno))),
+            Err(RunError::Defect(defect)) => Err(Error::RunArea(defect).into()),
         }
     }
 
     /// Enters the guest, again after each signal (a stop of the whole process, for example).
-    pub(super) fn run_on(&mut self) -> Result<ProbeExit, ProbeError> {
+    ///
+    /// # Errors
+    /// [`ProbeError`].
+    pub fn run_on(&mut self) -> Result<ProbeExit, ProbeError> {
         loop {
             match self.run()? {
                 ProbeExit::Interrupted => {}
@@ -186,6 +238,13 @@ impl ProbeGuest {
             }
         }
     }
+}
+
+/// An interrupt gate to `address`, which is below 4 GiB: offset, selector 8, type.
+fn write_gate(guest: &GuestMemoryMmap, vector: u8, address: u64) -> Result<(), ProbeError> {
+    let low = address & 0xffff | 8 << 16 | 0x8e00 << 32 | (address >> 16 & 0xffff) << 48;
+    let at = GuestAddress(layout::IDT + 16 * u64::from(vector));
+    guest.write_obj(low.to_le(), at).map_err(memory)
 }
 
 fn guest_memory(code: &[u8]) -> Result<GuestMemoryMmap, ProbeError> {
@@ -196,17 +255,13 @@ fn guest_memory(code: &[u8]) -> Result<GuestMemoryMmap, ProbeError> {
         (layout::PD, LARGE | PRESENT_WRITABLE),
         (layout::GDT + 8, CODE_DESCRIPTOR),
         (layout::GDT + 16, DATA_DESCRIPTOR),
-        // An interrupt gate to HANDLER, which is below 64 KiB: offset, selector 8, type.
-        (
-            layout::IDT + 16 * BREAKPOINT_VECTOR,
-            layout::HANDLER | 8 << 16 | 0x8e00 << 32,
-        ),
     ];
     for (address, value) in quadwords {
         guest
             .write_obj(value.to_le(), GuestAddress(address))
             .map_err(memory)?;
     }
+    write_gate(&guest, BREAKPOINT_VECTOR, layout::HANDLER)?;
     guest
         .write_obj(HLT, GuestAddress(layout::HANDLER))
         .map_err(memory)?;

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! One immediate exit: look at the vCPU, choose a mechanism, enter, look again, until the guest was
+//! entered.
+
+use std::time::Instant;
+
+use kvm_bindings::kvm_guest_debug;
+use kvm_ioctls::VcpuFd;
+
+use super::interrupt_window::InterruptWindow;
+use super::linear_memory::Linear;
+use super::mechanism::{Apply, End, Mechanism, Owner, Refusal, Tools};
+use super::set_up::ImmediateExitSetUp;
+use super::situation::{Situation, Sources};
+use super::step::{Step, ThroughDelivery};
+use super::step_and_breakpoint::StepAndBreakpoint;
+use super::thread_timer::{Taken, ThreadTimer};
+use super::timer::Timer;
+use crate::kvm::decode;
+use crate::kvm::run_area::RunArea;
+use crate::kvm::vcpu::enter;
+use crate::{BriefError, Error, Evidence, ExitKind, ImmediateExit, NotEntered, RunError};
+
+/// How often an entry is tried again because the event was not delivered with it.
+const UNDELIVERED_ATTEMPTS: u32 = 32;
+
+/// What one vCPU has for immediate exits.
+#[derive(Debug)]
+pub(in crate::kvm) struct BriefEntries {
+    set_up: ImmediateExitSetUp,
+    sources: Sources,
+    timer: ThreadTimer,
+    toolbox: Toolbox,
+}
+
+/// The vCPU for the time of one immediate exit.
+pub(in crate::kvm) struct Entry<'a> {
+    pub(in crate::kvm) fd: &'a VcpuFd,
+    pub(in crate::kvm) area: &'a mut RunArea,
+    pub(in crate::kvm) debug: &'a kvm_guest_debug,
+    pub(in crate::kvm) wants_window: bool,
+}
+
+/// How an immediate exit came out.
+pub(in crate::kvm) enum Ran {
+    /// The guest was entered; `exit` says whether the run area has an exit to be handled.
+    Entered { report: ImmediateExit, exit: bool },
+    /// The run area has an exit from before the guest was entered.
+    Before,
+}
+
+/// How one attempt came out.
+enum Attempt {
+    Entered {
+        evidence: Evidence,
+        end: End,
+        /// Whether somebody else than the mechanism is to see the exit.
+        exit: bool,
+        after: Box<Situation>,
+    },
+    Before,
+    Missed {
+        halted: bool,
+    },
+}
+
+/// The mechanisms, each with what it has learnt on this vCPU.
+#[derive(Debug)]
+struct Toolbox {
+    step: Step,
+    step_and_breakpoint: StepAndBreakpoint,
+    interrupt_window: InterruptWindow,
+    timer: Timer,
+    blocked_signal: Timer,
+}
+
+impl Toolbox {
+    fn get(&mut self, mechanism: Mechanism) -> &mut dyn Apply {
+        match mechanism {
+            Mechanism::Step => &mut self.step,
+            Mechanism::StepAndBreakpoint => &mut self.step_and_breakpoint,
+            Mechanism::InterruptWindow => &mut self.interrupt_window,
+            Mechanism::Timer => &mut self.timer,
+            Mechanism::BlockedSignal => &mut self.blocked_signal,
+        }
+    }
+}
+
+impl BriefEntries {
+    pub(in crate::kvm) fn new(set_up: ImmediateExitSetUp, fd: &VcpuFd) -> Result<Self, Error> {
+        let through = match set_up.order.steps_through_delivery {
+            true => ThroughDelivery::StopsInHandler,
+            false => ThroughDelivery::Lost,
+        };
+        Ok(Self {
+            sources: Sources::of(fd),
+            timer: ThreadTimer::new(set_up.timer_signal()?)?,
+            toolbox: Toolbox {
+                step: Step::new(through),
+                step_and_breakpoint: StepAndBreakpoint::default(),
+                interrupt_window: InterruptWindow(set_up.pic),
+                timer: Timer::new(Taken::ByHandler),
+                blocked_signal: Timer::new(Taken::ByKvmRun),
+            },
+            set_up,
+        })
+    }
+
+    /// Makes an immediate exit.
+    pub(in crate::kvm) fn run(&mut self, entry: Entry<'_>) -> Result<Ran, BriefError> {
+        let Entry {
+            fd,
+            area,
+            debug,
+            wants_window,
+        } = entry;
+        let start = Instant::now();
+        let memory = Linear::new(fd, &*self.set_up.ram);
+        let mut tools = Tools {
+            fd,
+            area,
+            timer: &mut self.timer,
+            memory: &memory,
+            debug,
+            wants_window,
+            backstop: self.set_up.backstop,
+        };
+        let mut attempts = 0;
+        loop {
+            // Before it costs anything: somebody wants the vCPU outside.
+            if tools.area.is_skip_set() {
+                return Err(BriefError::Skipped);
+            }
+            let before = self.sources.look(fd).map_err(failed)?;
+            before.check_enterable()?;
+            let with_event = !before.deliverable().is_empty();
+            let wanted = self.set_up.mechanisms(with_event);
+            let mechanism = choose(&mut self.toolbox, wanted, &before, &tools)?;
+            let apply = self.toolbox.get(mechanism);
+            attempts += 1;
+            let attempt = attempt(apply, &self.sources, &before, &mut tools)?;
+            let undelivered = matches!(
+                &attempt,
+                Attempt::Entered { end: End::Interrupted, after, .. }
+                    if with_event && !before.delivered(after)
+            );
+            let entered = matches!(attempt, Attempt::Entered { .. });
+            apply.learn(entered && !undelivered);
+            match attempt {
+                // The processor was in the guest, and left it before it had delivered the event,
+                // which KVM has put back. It is tried again like a miss, but not for ever: what is
+                // to be delivered is foretold here, and KVM has the last word on it.
+                Attempt::Entered { .. } if undelivered && attempts < UNDELIVERED_ATTEMPTS => {
+                    if tools.area.is_skip_set() {
+                        return Err(BriefError::Skipped);
+                    }
+                }
+                Attempt::Entered {
+                    evidence,
+                    end,
+                    exit,
+                    after,
+                } => {
+                    let report = ImmediateExit {
+                        evidence,
+                        injection: before.injection(&after),
+                        instructions: apply.settle(&before, &after, end, &tools),
+                        attempts,
+                        mechanism: mechanism.name(),
+                        time: start.elapsed(),
+                    };
+                    return Ok(Ran::Entered { report, exit });
+                }
+                Attempt::Before => return Ok(Ran::Before),
+                Attempt::Missed { .. } if tools.area.is_skip_set() => {
+                    return Err(BriefError::Skipped);
+                }
+                Attempt::Missed { halted: true } => return Err(NotEntered::Halted.into()),
+                Attempt::Missed { .. } if attempts >= self.set_up.attempts => {
+                    return Err(NotEntered::Missed {
+                        attempts,
+                        mechanism: mechanism.name(),
+                    }
+                    .into());
+                }
+                Attempt::Missed { .. } => {}
+            }
+        }
+    }
+}
+
+fn failed(error: kvm_ioctls::Error) -> BriefError {
+    BriefError::Run(RunError::Failed(error.errno()))
+}
+
+/// The first of `wanted` that can be used now.
+fn choose(
+    toolbox: &mut Toolbox,
+    wanted: &[Mechanism],
+    situation: &Situation,
+    tools: &Tools<'_>,
+) -> Result<Mechanism, BriefError> {
+    let mut reasons = String::new();
+    for &mechanism in wanted {
+        match toolbox.get(mechanism).prepare(situation, tools) {
+            Ok(()) => return Ok(mechanism),
+            Err(Refusal::Unmet(unmet)) => {
+                let separator = if reasons.is_empty() { "" } else { "; " };
+                reasons += &format!("{separator}{mechanism}: {unmet}");
+            }
+            Err(Refusal::Ioctl(error)) => return Err(failed(error)),
+        }
+    }
+    if reasons.is_empty() {
+        reasons.push_str("none was allowed");
+    }
+    Err(NotEntered::NoMechanism { reasons }.into())
+}
+
+/// Enters once.
+fn attempt(
+    apply: &mut dyn Apply,
+    sources: &Sources,
+    before: &Situation,
+    tools: &mut Tools<'_>,
+) -> Result<Attempt, BriefError> {
+    let armed = apply.arm(tools);
+    let ran = match armed {
+        Ok(()) => enter(tools.fd, tools.area),
+        Err(_) => Err(RunError::Interrupted),
+    };
+    // Whatever came: what is the user's is the user's again.
+    let disarmed = apply.disarm(tools);
+    armed.and(disarmed).map_err(failed)?;
+    let end = match ran {
+        Ok(()) => End::Exit(decode::exit(tools.area).map_err(RunError::from)?.kind()),
+        Err(RunError::Interrupted) => End::Interrupted,
+        // Woken by another vCPU that starts this one.
+        Err(RunError::Again) => return Err(NotEntered::NotStarted.into()),
+        Err(error) => return Err(error.into()),
+    };
+    let after = sources.look(tools.fd).map_err(failed)?;
+    let found = before.evidence(&after);
+    let (evidence, exit) = match end {
+        End::Exit(kind @ (ExitKind::Debug | ExitKind::IrqWindowOpen)) => {
+            let exit = apply.owner(tools) == Owner::User;
+            // A window may be open before the guest is entered.
+            let shown = (kind == ExitKind::Debug).then_some(Evidence::Exit(kind));
+            (shown.or(found), exit)
+        }
+        End::Exit(kind) if only_from_the_guest(kind) => (Some(Evidence::Exit(kind)), true),
+        End::Exit(_) => (found, true),
+        End::Interrupted => (found, false),
+    };
+    Ok(match (evidence, exit) {
+        (Some(evidence), exit) => Attempt::Entered {
+            evidence,
+            end,
+            exit,
+            after: Box::new(after),
+        },
+        (None, true) => Attempt::Before,
+        (None, false) => Attempt::Missed {
+            halted: after.is_halted(),
+        },
+    })
+}
+
+/// Whether only a guest that runs makes this exit. The rest may also come from what KVM does before
+/// it enters.
+fn only_from_the_guest(kind: ExitKind) -> bool {
+    matches!(
+        kind,
+        ExitKind::IoIn
+            | ExitKind::IoOut
+            | ExitKind::MmioRead
+            | ExitKind::MmioWrite
+            | ExitKind::Hlt
+            | ExitKind::Hypercall
+            | ExitKind::ReadMsr
+            | ExitKind::WriteMsr
+    )
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! Where the handler of a vector is: through the IVT in real mode, the IDT in protected and in long
+//! mode (SDM 3, 7.10 to 7.14 and 22.1.4).
+
+use kvm_bindings::{kvm_segment, kvm_sregs};
+
+use super::linear_memory::Linear;
+use super::mechanism::NoHandler;
+
+const CR0_PE: u64 = 1 << 0;
+const EFER_LMA: u64 = 1 << 10;
+/// The present bit of a gate or a descriptor, in its access byte.
+const PRESENT: u8 = 0x80;
+
+/// Gate types (SDM 3, table 3-2).
+const INTERRUPT_GATE_16: u8 = 0x6;
+const TRAP_GATE_16: u8 = 0x7;
+const INTERRUPT_GATE: u8 = 0xe;
+const TRAP_GATE: u8 = 0xf;
+
+/// How wide the values of an interrupt frame are, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FrameWidth {
+    Two = 2,
+    Four = 4,
+    Eight = 8,
+}
+
+/// The handler of a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Handler {
+    /// Linear address of its first instruction.
+    pub(super) address: u64,
+    /// What its frame is made of.
+    pub(super) width: FrameWidth,
+    /// Whether error codes are pushed at all.
+    pub(super) error_codes: bool,
+    /// The interrupt stack that it has, from 1; 0 for none.
+    pub(super) ist: u8,
+    /// The privilege level that it runs at.
+    pub(super) cpl: u8,
+}
+
+/// Finds the handler of `vector`.
+pub(super) fn find(
+    sregs: &kvm_sregs,
+    memory: &Linear<'_>,
+    vector: u8,
+) -> Result<Handler, NoHandler> {
+    let long = sregs.efer & EFER_LMA != 0;
+    if sregs.cr0 & CR0_PE == 0 {
+        return real_mode(sregs, memory, vector);
+    }
+    if long {
+        return long_mode(sregs, memory, vector);
+    }
+    protected_mode(sregs, memory, vector)
+}
+
+/// The address of the entry of `vector`, each `size` bytes long.
+fn entry(sregs: &kvm_sregs, vector: u8, size: u64) -> Result<u64, NoHandler> {
+    let offset = u64::from(vector) * size;
+    if offset + size - 1 > u64::from(sregs.idt.limit) {
+        return Err(NoHandler::BeyondLimit);
+    }
+    Ok(sregs.idt.base.wrapping_add(offset))
+}
+
+fn real_mode(sregs: &kvm_sregs, memory: &Linear<'_>, vector: u8) -> Result<Handler, NoHandler> {
+    let [ip_low, ip_high, cs_low, cs_high] = memory.read(entry(sregs, vector, 4)?)?;
+    let ip = u16::from_le_bytes([ip_low, ip_high]);
+    let cs = u16::from_le_bytes([cs_low, cs_high]);
+    Ok(Handler {
+        address: (u64::from(cs) << 4) + u64::from(ip),
+        width: FrameWidth::Two,
+        error_codes: false,
+        ist: 0,
+        cpl: 0,
+    })
+}
+
+/// An 8-byte gate, or the first half of a 16-byte one.
+struct Gate {
+    offset: u32,
+    selector: u16,
+    ist: u8,
+    kind: u8,
+}
+
+impl Gate {
+    fn new(bytes: [u8; 8]) -> Result<Self, NoHandler> {
+        let [o0, o1, s0, s1, ist, access, o2, o3] = bytes;
+        if access & PRESENT == 0 {
+            return Err(NoHandler::NotPresent);
+        }
+        Ok(Self {
+            offset: u32::from_le_bytes([o0, o1, o2, o3]),
+            selector: u16::from_le_bytes([s0, s1]),
+            ist: ist & 0b111,
+            kind: access & 0x1f,
+        })
+    }
+}
+
+fn long_mode(sregs: &kvm_sregs, memory: &Linear<'_>, vector: u8) -> Result<Handler, NoHandler> {
+    let at = entry(sregs, vector, 16)?;
+    let gate = Gate::new(memory.read(at)?)?;
+    let high = u32::from_le_bytes(memory.read(at.wrapping_add(8))?);
+    if !matches!(gate.kind, INTERRUPT_GATE | TRAP_GATE) {
+        return Err(NoHandler::GateType(gate.kind));
+    }
+    let segment = Segment::find(sregs, memory, gate.selector)?;
+    Ok(Handler {
+        // Code segments have base 0 in 64-bit mode.
+        address: u64::from(high) << 32 | u64::from(gate.offset),
+        width: FrameWidth::Eight,
+        error_codes: true,
+        ist: gate.ist,
+        cpl: segment.handler_cpl(sregs),
+    })
+}
+
+fn protected_mode(
+    sregs: &kvm_sregs,
+    memory: &Linear<'_>,
+    vector: u8,
+) -> Result<Handler, NoHandler> {
+    let gate = Gate::new(memory.read(entry(sregs, vector, 8)?)?)?;
+    let (offset, width) = match gate.kind {
+        INTERRUPT_GATE | TRAP_GATE => (gate.offset, FrameWidth::Four),
+        INTERRUPT_GATE_16 | TRAP_GATE_16 => (gate.offset & 0xffff, FrameWidth::Two),
+        other => return Err(NoHandler::GateType(other)),
+    };
+    let segment = Segment::find(sregs, memory, gate.selector)?;
+    Ok(Handler {
+        address: u64::from(segment.base.wrapping_add(offset)),
+        width,
+        error_codes: true,
+        ist: 0,
+        cpl: segment.handler_cpl(sregs),
+    })
+}
+
+/// A code segment's descriptor.
+struct Segment {
+    base: u32,
+    access: u8,
+}
+
+impl Segment {
+    /// The one that `selector` names in the GDT or the LDT.
+    fn find(sregs: &kvm_sregs, memory: &Linear<'_>, selector: u16) -> Result<Self, NoHandler> {
+        let local = selector & 4 != 0;
+        let offset = u64::from(selector & !7);
+        let (base, limit) = match local {
+            true => {
+                let kvm_segment { base, limit, .. } = sregs.ldt;
+                (base, u64::from(limit))
+            }
+            false => (sregs.gdt.base, u64::from(sregs.gdt.limit)),
+        };
+        if offset + 7 > limit || (!local && offset == 0) {
+            return Err(NoHandler::Segment(selector));
+        }
+        let [_, _, b0, b1, b2, access, _, b3] = memory.read(base.wrapping_add(offset))?;
+        if access & PRESENT == 0 {
+            return Err(NoHandler::Segment(selector));
+        }
+        Ok(Self {
+            base: u32::from_le_bytes([b0, b1, b2, b3]),
+            access,
+        })
+    }
+
+    /// The privilege level that a handler in it runs at (SDM 3, 7.12.1.1): the segment's, or, where it
+    /// is conforming, that of the interrupted program.
+    fn handler_cpl(&self, sregs: &kvm_sregs) -> u8 {
+        const CONFORMING: u8 = 1 << 2;
+        match self.access & CONFORMING {
+            0 => self.access >> 5 & 0b11,
+            _ => sregs.ss.dpl,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! What a vCPU is like before an attempt and after it, and what the difference shows.
+
+use kvm_bindings::{
+    KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, kvm_regs,
+    kvm_sregs,
+};
+use kvm_ioctls::VcpuFd;
+
+use super::event::{Event, Events};
+use super::exits_counter::ExitsCounter;
+use crate::{Evidence, Injection, NotEntered};
+
+/// RFLAGS bits (SDM 1, 3.4.3).
+pub(super) const RFLAGS_TF: u64 = 1 << 8;
+const RFLAGS_IF: u64 = 1 << 9;
+
+/// A vCPU's state, as far as it matters here.
+#[derive(Clone, Debug)]
+pub(super) struct Situation {
+    pub(super) regs: kvm_regs,
+    pub(super) sregs: kvm_sregs,
+    events: Events,
+    mp_state: u32,
+    /// KVM's count of exits, where there is one.
+    exits: Option<u64>,
+}
+
+/// What is asked for a situation.
+#[derive(Debug)]
+pub(super) struct Sources {
+    counter: Option<ExitsCounter>,
+    has_lapic: bool,
+}
+
+impl Sources {
+    /// Those that this vCPU has.
+    pub(super) fn of(fd: &VcpuFd) -> Self {
+        Self {
+            counter: ExitsCounter::open(fd),
+            has_lapic: fd.get_lapic().is_ok(),
+        }
+    }
+
+    /// Looks at the vCPU, between entries.
+    pub(super) fn look(&self, fd: &VcpuFd) -> Result<Situation, kvm_ioctls::Error> {
+        let lapic = match self.has_lapic {
+            true => Some(fd.get_lapic()?),
+            false => None,
+        };
+        Ok(Situation {
+            regs: fd.get_regs()?,
+            sregs: fd.get_sregs()?,
+            events: Events::new(&fd.get_vcpu_events()?, lapic.as_ref()),
+            mp_state: fd.get_mp_state()?.mp_state,
+            exits: self.counter.as_ref().and_then(ExitsCounter::read),
+        })
+    }
+}
+
+impl Situation {
+    /// Whether the guest has single-step exceptions on.
+    pub(super) fn guest_steps(&self) -> bool {
+        self.regs.rflags & RFLAGS_TF != 0
+    }
+
+    /// Whether the guest takes external interrupts at its next instruction.
+    pub(super) fn interrupts_on(&self) -> bool {
+        self.regs.rflags & RFLAGS_IF != 0 && !self.events.shadow()
+    }
+
+    /// The events that the next entry may deliver.
+    pub(super) fn deliverable(&self) -> Vec<Event> {
+        self.events.deliverable(self.interrupts_on())
+    }
+
+    /// Where no entry is to be expected, says why.
+    pub(super) fn check_enterable(&self) -> Result<(), NotEntered> {
+        match self.mp_state {
+            KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED => Err(NotEntered::NotStarted),
+            KVM_MP_STATE_HALTED if self.deliverable().is_empty() => Err(NotEntered::Halted),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the guest is halted, with the interrupt controller in the kernel.
+    pub(super) fn is_halted(&self) -> bool {
+        self.mp_state == KVM_MP_STATE_HALTED
+    }
+
+    /// What shows that the guest ran between `self` and `after`, apart from its exits.
+    pub(super) fn evidence(&self, after: &Self) -> Option<Evidence> {
+        if self.events.any_consumed(&after.events) {
+            return Some(Evidence::Injection);
+        }
+        if self.exits < after.exits {
+            return Some(Evidence::Counter);
+        }
+        // Not RFLAGS: KVM itself has a say in TF. Not the segments: an exit may mark them accessed.
+        (registers(&self.regs) != registers(&after.regs)).then_some(Evidence::Progress)
+    }
+
+    /// What became of the events between `self` and `after`.
+    pub(super) fn injection(&self, after: &Self) -> Injection {
+        if !self.events.waits() && self.deliverable().is_empty() {
+            return Injection::Nothing;
+        }
+        match self.events.any_consumed(&after.events) && !after.events.waits() {
+            true => Injection::Consumed,
+            false => Injection::Waits,
+        }
+    }
+
+    /// Whether an event was delivered between `self` and `after`.
+    pub(super) fn delivered(&self, after: &Self) -> bool {
+        self.events.any_consumed(&after.events)
+    }
+
+    /// The linear address of the next instruction.
+    pub(super) fn linear_rip(&self) -> u64 {
+        let address = self.sregs.cs.base.wrapping_add(self.regs.rip);
+        if self.is_64_bit() {
+            return self.regs.rip;
+        }
+        address & u64::from(u32::MAX)
+    }
+
+    /// The linear address of the top of the stack.
+    pub(super) fn linear_rsp(&self) -> u64 {
+        if self.is_64_bit() {
+            return self.regs.rsp;
+        }
+        let ss = &self.sregs.ss;
+        let mask = if ss.db == 0 {
+            0xffff
+        } else {
+            u64::from(u32::MAX)
+        };
+        ss.base.wrapping_add(self.regs.rsp & mask) & u64::from(u32::MAX)
+    }
+
+    pub(super) fn is_64_bit(&self) -> bool {
+        const EFER_LMA: u64 = 1 << 10;
+        self.sregs.efer & EFER_LMA != 0 && self.sregs.cs.l != 0
+    }
+}
+
+/// The registers that instructions change, RFLAGS left out.
+fn registers(regs: &kvm_regs) -> kvm_regs {
+    kvm_regs { rflags: 0, ..*regs }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! A hardware breakpoint on the first instruction of each handler that may be entered, and a single
+//! step for the case that none is.
+
+use super::debug_control::DebugControl;
+use super::event::Event;
+use super::handler_address::{self, Handler};
+use super::interrupt_frame::FrameAt;
+use super::mechanism::{Apply, End, Owner, Refusal, Tools, Unmet};
+use super::situation::Situation;
+use super::step::{self, check_steppable};
+use super::thread_timer::Taken;
+use crate::ExitKind;
+
+#[derive(Debug, Default)]
+pub(super) struct StepAndBreakpoint {
+    control: Option<DebugControl>,
+    /// Addresses of the handlers' first instructions.
+    handlers: Vec<u64>,
+    /// Of the event, where it is a single one and the step is on, too.
+    frame: Option<FrameAt>,
+}
+
+impl Apply for StepAndBreakpoint {
+    fn prepare(&mut self, situation: &Situation, tools: &Tools<'_>) -> Result<(), Refusal> {
+        let events = situation.deliverable();
+        let find = |event: Event| {
+            handler_address::find(&situation.sregs, tools.memory, event.vector).map_err(|reason| {
+                Unmet::NoHandler {
+                    vector: event.vector,
+                    reason,
+                }
+            })
+        };
+        let handlers: Vec<Handler> = events
+            .iter()
+            .map(|&event| find(event))
+            .collect::<Result<_, _>>()?;
+        // With several events one may be delivered into the handler of another, and the frame that
+        // shows the step then lies deeper in the stack: no step, rather.
+        self.frame = match (&events[..], &handlers[..]) {
+            ([], _) | (_, []) => return Err(Unmet::NoEvent.into()),
+            ([event], [handler]) if check_steppable(situation, tools).is_ok() => {
+                FrameAt::locate(situation, tools.memory, *event, handler).ok()
+            }
+            _ => None,
+        };
+        self.handlers = handlers.iter().map(|handler| handler.address).collect();
+        let step = self.frame.is_some();
+        self.control = Some(DebugControl::merge(tools.debug, step, &self.handlers)?);
+        Ok(())
+    }
+
+    fn arm(&mut self, tools: &mut Tools<'_>) -> Result<(), kvm_ioctls::Error> {
+        if let Some(control) = &self.control {
+            tools.fd.set_guest_debug(control.merged())?;
+        }
+        tools
+            .timer
+            .start(tools.fd, tools.backstop, Taken::ByHandler)
+    }
+
+    fn disarm(&mut self, tools: &mut Tools<'_>) -> Result<(), kvm_ioctls::Error> {
+        step::disarm(self.control.as_ref(), tools)
+    }
+
+    fn owner(&self, tools: &Tools<'_>) -> Owner {
+        step::owner(self.control.as_ref(), tools)
+    }
+
+    fn settle(
+        &mut self,
+        before: &Situation,
+        after: &Situation,
+        end: End,
+        tools: &Tools<'_>,
+    ) -> Option<u64> {
+        if !before.delivered(after) {
+            return None;
+        }
+        if let Some(control) = &self.control {
+            step::unmark(control, self.frame.as_ref(), tools);
+        }
+        let at_handler = self.handlers.contains(&after.linear_rip());
+        (at_handler && end == End::Exit(ExitKind::Debug)).then_some(0)
+    }
+
+    fn learn(&mut self, _entered: bool) {}
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! A timer that interrupts the thread that it was started on, and no other.
+//!
+//! It sends a signal of its own, so that it is not taken for a kick. The signal is either taken by
+//! an empty handler, or stays blocked outside of KVM_RUN and is fetched.
+
+use std::io;
+use std::mem::{self, MaybeUninit, size_of};
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::time::Duration;
+
+use kvm_bindings::KVMIO;
+use kvm_ioctls::VcpuFd;
+
+use crate::{Error, KickSignal};
+
+/// `_IOW(KVMIO, 0x8b, struct kvm_signal_mask)`, which kvm-ioctls does not have.
+const KVM_SET_SIGNAL_MASK: libc::c_ulong = (1 << 30 | 4 << 16 | KVMIO << 8 | 0x8b) as libc::c_ulong;
+
+/// The size of the kernel's own signal set, in bytes. The C library's is larger.
+const KERNEL_SIGSET: usize = 8;
+
+/// `struct kvm_signal_mask` with a whole set.
+#[repr(C)]
+struct SignalMask {
+    len: u32,
+    set: [u8; KERNEL_SIGSET],
+}
+
+/// Who takes the timer's signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// A handler that does nothing.
+    ByHandler,
+    /// KVM_RUN, which comes back, and then [`ThreadTimer::stop`].
+    ByKvmRun,
+}
+
+/// The timer of one thread. It is made where it is first started, and anew where it is started by
+/// another thread.
+#[derive(Debug)]
+pub(super) struct ThreadTimer {
+    signal: KickSignal,
+    timer: Option<Timer>,
+    /// Whether the signal is blocked on the thread.
+    blocked: bool,
+    /// Whether KVM_RUN has a signal mask of its own.
+    masked: bool,
+}
+
+#[derive(Debug)]
+struct Timer {
+    id: libc::timer_t,
+    thread: libc::pid_t,
+}
+
+// SAFETY: a timer's id is a number of the process, whatever the C library's type for it, and may be
+// used by any thread.
+unsafe impl Send for Timer {}
+
+/// The time between the signals of a timer whose signals a handler takes. Not shorter: a host that is
+/// slow with signals would do nothing but take them.
+pub(super) fn again(delay: Duration) -> Duration {
+    const SHORTEST: Duration = Duration::from_micros(250);
+    delay.max(SHORTEST)
+}
+
+impl ThreadTimer {
+    /// A timer that sends `signal`, whose handler is installed.
+    pub(super) fn new(signal: KickSignal) -> Result<Self, Error> {
+        signal.install()?;
+        Ok(Self {
+            signal,
+            timer: None,
+            blocked: false,
+            masked: false,
+        })
+    }
+
+    /// Starts it: after `delay` the calling thread gets the signal, and where a handler takes it
+    /// again and again, so that one that came before KVM_RUN is not the last.
+    pub(super) fn start(
+        &mut self,
+        fd: &VcpuFd,
+        delay: Duration,
+        taken: Taken,
+    ) -> Result<(), kvm_ioctls::Error> {
+        let id = self.on_this_thread()?;
+        let again = match taken {
+            Taken::ByHandler => {
+                self.block(false)?;
+                again(delay)
+            }
+            Taken::ByKvmRun => {
+                self.block(true)?;
+                self.mask_in_kvm_run(fd, true)?;
+                Duration::ZERO
+            }
+        };
+        set(id, delay, again)
+    }
+
+    /// Stops it. A signal that it has sent is gone then, too.
+    pub(super) fn stop(&mut self, fd: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
+        let stopped = match &self.timer {
+            Some(timer) => set(timer.id, Duration::ZERO, Duration::ZERO),
+            None => Ok(()),
+        };
+        if self.blocked {
+            self.fetch();
+        }
+        // Whatever else failed: with the mask left, the signal would be KVM_RUN's for ever.
+        self.mask_in_kvm_run(fd, false).and(stopped)
+    }
+
+    fn on_this_thread(&mut self) -> Result<libc::timer_t, kvm_ioctls::Error> {
+        // SAFETY: the call has no preconditions.
+        let thread = unsafe { libc::gettid() };
+        if let Some(timer) = &self.timer
+            && timer.thread == thread
+        {
+            return Ok(timer.id);
+        }
+        // A thread's mask is its own.
+        self.blocked = false;
+        let timer = Timer::new(self.signal, thread)?;
+        let id = timer.id;
+        self.timer = Some(timer);
+        self.signal_mask(libc::SIG_UNBLOCK)?;
+        Ok(id)
+    }
+
+    fn block(&mut self, blocked: bool) -> Result<(), kvm_ioctls::Error> {
+        if blocked != self.blocked {
+            let how = match blocked {
+                true => libc::SIG_BLOCK,
+                false => libc::SIG_UNBLOCK,
+            };
+            self.signal_mask(how)?;
+            self.blocked = blocked;
+        }
+        Ok(())
+    }
+
+    fn signal_mask(&self, how: libc::c_int) -> Result<(), kvm_ioctls::Error> {
+        let set = self.signal.set();
+        // SAFETY: `set` is a whole signal set; the old mask is not asked for.
+        match unsafe { libc::pthread_sigmask(how, &raw const set, ptr::null_mut()) } {
+            0 => Ok(()),
+            errno => Err(kvm_ioctls::Error::new(errno)),
+        }
+    }
+
+    /// Takes the signal if it is pending.
+    fn fetch(&self) {
+        let set = self.signal.set();
+        let now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: `set` is a whole signal set; what the signal tells is not asked for. That none is
+        // pending (EAGAIN) is as good.
+        unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), &raw const now) };
+    }
+
+    /// Lets KVM_RUN, and nothing else, be interrupted by the signal; or gives KVM_RUN the thread's
+    /// own mask again.
+    fn mask_in_kvm_run(&mut self, fd: &VcpuFd, masked: bool) -> Result<(), kvm_ioctls::Error> {
+        if masked == self.masked {
+            return Ok(());
+        }
+        let mask = match masked {
+            true => Some(self.mask_without_signal()?),
+            false => None,
+        };
+        let mask: *const SignalMask = mask.as_ref().map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: the file descriptor is a vCPU's; `mask` is null or a whole kvm_signal_mask with a
+        // set of the length that it says.
+        let ret = unsafe { libc::ioctl(fd.as_raw_fd(), KVM_SET_SIGNAL_MASK, mask) };
+        if ret != 0 {
+            return Err(kvm_ioctls::Error::last());
+        }
+        self.masked = masked;
+        Ok(())
+    }
+
+    /// The thread's mask with this signal let through.
+    fn mask_without_signal(&self) -> Result<SignalMask, kvm_ioctls::Error> {
+        let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: with no new set, the call only writes the thread's mask to the pointer.
+        let ret = unsafe { libc::pthread_sigmask(0, ptr::null(), set.as_mut_ptr()) };
+        if ret != 0 {
+            return Err(kvm_ioctls::Error::new(ret));
+        }
+        // SAFETY: the set is written by now, and was all zeroes before.
+        let mut set = unsafe { set.assume_init() };
+        // SAFETY: the set is a whole one, the number a signal's.
+        unsafe { libc::sigdelset(&raw mut set, self.signal.number()) };
+        let mut mask = SignalMask {
+            len: KERNEL_SIGSET as u32,
+            set: [0; KERNEL_SIGSET],
+        };
+        const { assert!(size_of::<libc::sigset_t>() >= KERNEL_SIGSET) };
+        // SAFETY: both are at least KERNEL_SIGSET bytes long, and different objects; the C library's
+        // set begins with the kernel's.
+        unsafe {
+            ptr::copy_nonoverlapping(
+                (&raw const set).cast(),
+                mask.set.as_mut_ptr(),
+                KERNEL_SIGSET,
+            );
+        };
+        Ok(mask)
+    }
+}
+
+impl Timer {
+    /// A timer that sends `signal` to `thread`, which is this process's.
+    fn new(signal: KickSignal, thread: libc::pid_t) -> Result<Self, kvm_ioctls::Error> {
+        // SAFETY: all bits zero are a sigevent.
+        let mut event: libc::sigevent = unsafe { mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = signal.number();
+        event.sigev_notify_thread_id = thread;
+        let mut id = ptr::null_mut();
+        // SAFETY: `event` is a whole sigevent, and `id` is written.
+        let ret = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut id) };
+        match ret {
+            0 => Ok(Self { id, thread }),
+            _ => Err(kvm_ioctls::Error::last()),
+        }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // SAFETY: the timer was made by `new` and nobody else deletes it.
+        unsafe { libc::timer_delete(self.id) };
+    }
+}
+
+/// Sets the timer `id`: to fire after `first`, and then every `again`. Zero is never.
+fn set(id: libc::timer_t, first: Duration, again: Duration) -> Result<(), kvm_ioctls::Error> {
+    let spec = libc::itimerspec {
+        it_value: timespec(first),
+        it_interval: timespec(again),
+    };
+    // SAFETY: the timer exists, `spec` is a whole itimerspec, and the old one is not asked for.
+    let ret = unsafe { libc::timer_settime(id, 0, &raw const spec, ptr::null_mut()) };
+    match ret {
+        0 => Ok(()),
+        _ => Err(kvm_ioctls::Error::from(io::Error::last_os_error())),
+    }
+}
+
+fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! The immediate exit on real KVM, with the guest programs of `guest/programs`.
+//!
+//! Where `/dev/kvm` cannot be opened, and where a host cannot do what a test is about, it says so in
+//! one line that begins with `SKIPPED:`.
+
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, clippy::panic)] // A test that fails panics.
+
+mod delivery;
+mod irregular;
+mod machine;
