@@ -2,12 +2,12 @@
 
 //! Signals that make KVM_RUN return, again and again: a program without exits does not return by itself.
 
+use std::mem;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-const SIGNAL: libc::c_int = libc::SIGUSR1;
 
 extern "C" fn ignore(_: libc::c_int) {}
 
@@ -18,14 +18,10 @@ pub struct Kicks {
 }
 
 impl Kicks {
-    /// Begins to kick this thread. One that comes outside KVM_RUN is lost, the next one is not.
+    /// Begins to kick this thread. A kick that comes outside KVM_RUN is lost, the next one is not.
     pub fn start() -> Self {
-        // SAFETY: all zeroes is a sigaction.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as usize;
-        // SAFETY: the action is whole, and its handler does nothing.
-        let ret = unsafe { libc::sigaction(SIGNAL, &raw const action, std::ptr::null_mut()) };
-        assert_eq!(ret, 0);
+        let signal = libc::SIGRTMIN();
+        handle(signal);
         // SAFETY: it has no preconditions.
         let process = unsafe { libc::getpid() };
         // SAFETY: it has no preconditions.
@@ -36,8 +32,8 @@ impl Kicks {
             move || {
                 while !stop.load(Ordering::Relaxed) {
                     // SAFETY: it has no preconditions; the signal's handler does nothing.
-                    unsafe { libc::syscall(libc::SYS_tgkill, process, target, SIGNAL) };
-                    thread::sleep(Duration::from_millis(2));
+                    unsafe { libc::syscall(libc::SYS_tgkill, process, target, signal) };
+                    thread::sleep(Duration::from_millis(5));
                 }
             }
         });
@@ -46,6 +42,25 @@ impl Kicks {
             thread: Some(thread),
         }
     }
+}
+
+/// Lets `signal` interrupt this thread's system calls, also where whoever started the test blocks it.
+fn handle(signal: libc::c_int) {
+    // SAFETY: all zeroes is a sigaction.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as usize;
+    // SAFETY: the action is whole, and its handler does nothing.
+    let ret = unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+    assert_eq!(ret, 0);
+    // SAFETY: all zeroes is a signal set.
+    let mut set: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: the set is valid.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    // SAFETY: the set is valid.
+    unsafe { libc::sigaddset(&raw mut set, signal) };
+    // SAFETY: the set is valid, and the old one is not asked for.
+    let ret = unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
+    assert_eq!(ret, 0);
 }
 
 impl Drop for Kicks {
