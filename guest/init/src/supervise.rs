@@ -9,6 +9,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -62,6 +63,9 @@ impl fmt::Display for StartError {
 /// Starts the command that `name` was found to mean.
 pub fn start(name: &OsStr, command: Option<Command>) -> Result<Child, StartError> {
     let mut command = command.ok_or_else(|| StartError::NotFound(name.to_owned()))?;
+    // The mask is handed on, and no program expects to begin with signals blocked.
+    // SAFETY: the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(syscalls::unblock_signals) };
     command
         .spawn()
         .map_err(|error| StartError::NotExecuted(name.to_owned(), error))

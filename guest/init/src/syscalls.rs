@@ -40,11 +40,20 @@ fn signal_set() -> libc::sigset_t {
     set
 }
 
-/// Blocks what [`next_event`] takes, in this thread and those it starts. The standard library
-/// unblocks all signals in the commands that it starts.
+/// Blocks what [`next_event`] takes, in this thread, those it starts, and the commands that it starts
+/// unless they [unblock](unblock_signals) it.
 pub fn block_signals() {
     // SAFETY: the set is initialized; no old mask is asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &signal_set(), ptr::null_mut()) };
+}
+
+/// Undoes [`block_signals`], for a child.
+pub fn unblock_signals() -> io::Result<()> {
+    // SAFETY: the set is a whole one; the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &signal_set(), ptr::null_mut()) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
 }
 
 /// Waits for the next signal.
