@@ -162,6 +162,14 @@ fn lab_command() -> Command {
                 .help("The machine's CPUs"),
         )
         .arg(
+            Arg::new("timers")
+                .long("timers")
+                .value_name("HOW")
+                .default_value("periodic")
+                .value_parser(["periodic", "highres"])
+                .help("The machine's timers: at its clock's ticks, or when due (with one CPU)"),
+        )
+        .arg(
             Arg::new("memory")
                 .long("memory")
                 .value_name("MIB")
@@ -197,6 +205,10 @@ fn lab_options(matches: &ArgMatches) -> lab::Options {
     lab::Options {
         directory: matches.get_one::<PathBuf>("dir").cloned(),
         cpus: matches.get_one("cpus").copied().unwrap_or(1),
+        timers: match matches.get_one::<String>("timers").map(String::as_str) {
+            Some("highres") => lab::Timers::Highres,
+            _ => lab::Timers::Periodic,
+        },
         environment: matches
             .get_many("env")
             .unwrap_or_default()

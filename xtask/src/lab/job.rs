@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use guest_init::task::{self, Task};
 
+use super::machine::Timers;
 use crate::error::Error;
 use crate::initramfs::Initramfs;
 use crate::kernel::Kernel;
@@ -30,6 +31,8 @@ pub struct Job {
     pub task: Task,
     /// The machine's CPUs.
     pub cpus: u32,
+    /// How the machine's timers fire.
+    pub timers: Timers,
     /// The machine's memory in MiB, if it matters.
     pub memory_mib: Option<u64>,
     /// What the command takes beyond a default machine's memory, in MiB.
@@ -73,6 +76,7 @@ impl Job {
             tree,
             task,
             cpus: 1,
+            timers: Timers::default(),
             memory_mib: None,
             extra_memory_mib: 0,
             timeout: Duration::from_secs(600),

@@ -31,10 +31,33 @@ pub struct Machine<'a> {
     pub cpus: u32,
     /// How much memory, in MiB.
     pub memory_mib: u64,
+    /// How its kernel's timers fire.
+    pub timers: Timers,
     /// The host's time stamp counter, in kHz.
     pub tsc_khz: u64,
     /// The numbers of the descriptors for the kernel's log and the three ports.
     pub outputs: Channels<i32>,
+}
+
+/// How the timers of the machine's kernel fire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timers {
+    /// At the next tick of a periodic clock, 4 ms apart.
+    #[default]
+    Periodic,
+    /// When they are due. For a machine with one CPU: with two it was seen to stand still, as if an
+    /// interrupt of the timer that is set anew each time had been lost while a nested guest was
+    /// entered or left. A periodic one comes again.
+    Highres,
+}
+
+impl Timers {
+    fn kernel_arguments(self) -> &'static str {
+        match self {
+            Self::Periodic => "highres=off nohz=off",
+            Self::Highres => "highres=on",
+        }
+    }
 }
 
 /// One of something for each way out of the machine.
@@ -64,19 +87,18 @@ impl Machine<'_> {
             initrd,
             cpus,
             memory_mib,
+            timers,
             tsc_khz,
             outputs,
             ..
         } = self;
         // rootfstype: the other kind of initramfs, tmpfs, holds no more than half of the memory.
-        // highres, nohz: a periodic tick. With a tick that is set anew each time the machine was
-        // seen to stand still with two CPUs, as if a timer's interrupt had been lost while a nested
-        // guest was entered or left; a periodic one comes again.
         // tsc_early_khz: the guest sees the host's counter, and measuring it on a busy host goes
         // wrong by far.
         let kernel_line = format!(
             "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check \
-             random.trust_cpu=on highres=off nohz=off rootfstype=ramfs tsc_early_khz={tsc_khz}"
+             random.trust_cpu=on {} rootfstype=ramfs tsc_early_khz={tsc_khz}",
+            timers.kernel_arguments()
         );
         let mut arguments: Vec<OsString> = [
             "-nodefaults -no-user-config -no-reboot -display none -monitor none",
@@ -130,6 +152,7 @@ mod tests {
             initrd: 9,
             cpus: 2,
             memory_mib: 1024,
+            timers: Timers::Periodic,
             tsc_khz: 2_000_123,
             outputs: Channels {
                 console: 3,

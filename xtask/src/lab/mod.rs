@@ -7,6 +7,7 @@ mod machine;
 mod run;
 
 pub use job::Job;
+pub use machine::Timers;
 pub use run::{Outputs, run};
 
 use std::ffi::OsString;
@@ -31,6 +32,8 @@ pub struct Options {
     pub directory: Option<PathBuf>,
     /// The machine's CPUs.
     pub cpus: u32,
+    /// How the machine's timers fire.
+    pub timers: Timers,
     /// The machine's memory in MiB; as much as the packed files ask for, when not given.
     pub memory_mib: Option<u64>,
     /// Variables for the command's environment, `NAME=VALUE` each.
@@ -49,6 +52,7 @@ pub fn command(options: Options) -> Result<u8, Error> {
     let mut job = Job::new(&workspace, &store)?;
     drop(store);
     (job.cpus, job.memory_mib, job.timeout) = (options.cpus, options.memory_mib, options.timeout);
+    job.timers = options.timers;
     job.task.environment.extend(options.environment);
     job.set_command(&options.command, options.directory.as_deref())?;
     let outputs = Outputs {

@@ -69,6 +69,7 @@ pub fn run(mut job: Job, outputs: Outputs) -> Result<Finished, Error> {
         vmlinux: &job.vmlinux,
         initrd: initrd.as_raw_fd(),
         cpus: job.cpus,
+        timers: job.timers,
         memory_mib,
         tsc_khz: host::tsc_khz(),
         outputs: Channels {
