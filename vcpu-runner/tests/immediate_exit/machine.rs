@@ -51,7 +51,7 @@ pub fn kvm(test: &str) -> Option<Kvm> {
 
 /// A virtual machine with a guest program in it.
 pub struct Machine {
-    kvm: Kvm,
+    pub kvm: Kvm,
     pub vm: VmFd,
     pub guest: Guest,
     // Behind `vm`, so that it goes last.
@@ -61,9 +61,23 @@ pub struct Machine {
 impl Machine {
     /// `None` where there is no KVM.
     pub fn new(test: &str, mode: Mode, handlers: Handlers, ist: bool) -> Option<Self> {
-        let kvm = kvm(test)?;
+        Some(Self::in_vm(
+            kvm(test)?,
+            |_| (),
+            Guest::new(mode, handlers, ist),
+        ))
+    }
+
+    /// One with KVM's interrupt controller, in long mode.
+    pub fn with_irqchip(kvm: Kvm) -> Self {
+        let guest = Guest::new(Mode::Long, Handlers::Short, false);
+        Self::in_vm(kvm, |vm| vm.create_irq_chip().unwrap(), guest)
+    }
+
+    fn in_vm(kvm: Kvm, prepare: impl FnOnce(&VmFd), guest: Guest) -> Self {
         let vm = kvm.create_vm().unwrap();
         vm.set_tss_address(TSS_ADDRESS).unwrap();
+        prepare(&vm);
         let size = guest_programs::SIZE;
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), size)]).unwrap();
         let region = kvm_userspace_memory_region {
@@ -75,24 +89,34 @@ impl Machine {
         };
         // SAFETY: the memory is the machine's, which goes last.
         unsafe { vm.set_user_memory_region(region) }.unwrap();
-        let guest = Guest::new(mode, handlers, ist);
         guest.load(&memory).unwrap();
-        Some(Self {
+        Self {
             kvm,
             vm,
             guest,
             memory: Arc::new(memory),
-        })
+        }
     }
 
     /// Its vCPU `index`, about to run `program`, with these mechanisms.
     pub fn vcpu(&self, index: u64, program: Program, order: MechanismOrder) -> KvmVcpu {
+        self.vcpu_with(index, program, order, |set_up| set_up)
+    }
+
+    /// The same, with something else set up.
+    pub fn vcpu_with(
+        &self,
+        index: u64,
+        program: Program,
+        order: MechanismOrder,
+        change: impl FnOnce(ImmediateExitSetUp) -> ImmediateExitSetUp,
+    ) -> KvmVcpu {
         let fd = self.vm.create_vcpu(index).unwrap();
         self.guest.set_up(&fd, program).unwrap();
         let mut vcpu = KvmVcpu::new(&self.kvm, fd).unwrap();
         let memory = Arc::clone(&self.memory);
         let set_up = ImmediateExitSetUp::new(order, memory).pic(Pic::InUserspace);
-        vcpu.set_up_immediate_exit(set_up).unwrap();
+        vcpu.set_up_immediate_exit(change(set_up)).unwrap();
         vcpu
     }
 

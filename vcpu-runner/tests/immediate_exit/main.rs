@@ -8,6 +8,11 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic)] // A test that fails panics.
 
+mod debugging;
 mod delivery;
+mod hostile;
 mod irregular;
 mod machine;
+mod mixer;
+mod mixture;
+mod refusals;

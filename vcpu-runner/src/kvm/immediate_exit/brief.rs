@@ -116,7 +116,11 @@ impl BriefEntries {
             wants_window,
         } = entry;
         let start = Instant::now();
-        let memory = Linear::new(fd, &*self.set_up.ram);
+        let translate = |address| match fd.translate_gva(address) {
+            Ok(found) if found.valid != 0 => Some(found.physical_address),
+            _ => None,
+        };
+        let memory = Linear::new(&translate, &*self.set_up.ram);
         let mut tools = Tools {
             fd,
             area,

@@ -89,10 +89,10 @@ impl Events {
         (self.exception.is_some() && after.exception != self.exception)
             || (self.interrupt.is_some() && after.interrupt != self.interrupt)
             || after.nmis < self.nmis
-            || self
-                .requested
-                .iter()
-                .any(|vector| !after.requested.contains(vector))
+            // One whose delivery was interrupted is not requested any more, but to be injected again.
+            || self.requested.iter().any(|vector| {
+                !after.requested.contains(vector) && after.interrupt != Some(*vector)
+            })
     }
 }
 
@@ -219,5 +219,10 @@ mod tests {
         lapic.regs[0x220] = 0;
         let after = Events::new(&kvm_vcpu_events::default(), Some(&lapic));
         assert!(events.any_consumed(&after) && !after.any_consumed(&events));
+        // Its delivery was interrupted: KVM injects it again.
+        let mut injected = kvm_vcpu_events::default();
+        (injected.interrupt.injected, injected.interrupt.nr) = (1, 65);
+        let again = Events::new(&injected, Some(&lapic));
+        assert!(!events.any_consumed(&again) && again.waits());
     }
 }

@@ -183,3 +183,152 @@ impl Segment {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+    use super::*;
+
+    const TABLE: u64 = 0x1000;
+    const GDT: u64 = 0x3000;
+    const LDT: u64 = 0x4000;
+
+    fn ram() -> GuestMemoryMmap {
+        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10000)]).unwrap()
+    }
+
+    fn sregs(cr0: u64, efer: u64) -> kvm_sregs {
+        let mut sregs = kvm_sregs {
+            cr0,
+            efer,
+            ..Default::default()
+        };
+        (sregs.idt.base, sregs.idt.limit) = (TABLE, 0xfff);
+        (sregs.gdt.base, sregs.gdt.limit) = (GDT, 0x3f);
+        (sregs.ldt.base, sregs.ldt.limit) = (LDT, 0xf);
+        sregs
+    }
+
+    fn find_in(ram: &GuestMemoryMmap, sregs: &kvm_sregs, vector: u8) -> Result<Handler, NoHandler> {
+        let identity = |address| Some(address);
+        find(sregs, &Linear::new(&identity, ram), vector)
+    }
+
+    fn put<const N: usize>(ram: &GuestMemoryMmap, address: u64, bytes: [u8; N]) {
+        ram.write_slice(&bytes, GuestAddress(address)).unwrap();
+    }
+
+    /// A descriptor's bytes: base and access byte.
+    fn descriptor(base: u32, access: u8) -> [u8; 8] {
+        let [b0, b1, b2, b3] = base.to_le_bytes();
+        [0xff, 0xff, b0, b1, b2, access, 0xcf, b3]
+    }
+
+    #[test]
+    fn real_mode_has_four_bytes_a_vector() {
+        let ram = ram();
+        put(&ram, TABLE + 4 * 0x21, [0x34, 0x12, 0x00, 0xf0]);
+        let handler = find_in(&ram, &sregs(0, 0), 0x21).unwrap();
+        assert_eq!(handler.address, 0xf_1234);
+        assert_eq!(
+            (handler.width, handler.error_codes),
+            (FrameWidth::Two, false)
+        );
+        let mut short = sregs(0, 0);
+        short.idt.limit = 4 * 0x21 + 2;
+        assert_eq!(find_in(&ram, &short, 0x21), Err(NoHandler::BeyondLimit));
+    }
+
+    #[test]
+    fn protected_mode_adds_the_segments_base() {
+        let ram = ram();
+        let sregs = sregs(CR0_PE, 0);
+        put(&ram, GDT + 8, descriptor(0x10_0000, 0x9b));
+        // 32-bit interrupt gate, 16-bit trap gate, task gate, one that is not present.
+        put(&ram, TABLE + 8, [0x78, 0x56, 8, 0, 0, 0x8e, 0x34, 0x12]);
+        put(&ram, TABLE + 16, [0x78, 0x56, 8, 0, 0, 0x87, 0x34, 0x12]);
+        put(&ram, TABLE + 24, [0, 0, 8, 0, 0, 0x85, 0, 0]);
+        put(&ram, TABLE + 32, [0, 0, 8, 0, 0, 0x0e, 0, 0]);
+        let handler = find_in(&ram, &sregs, 1).unwrap();
+        assert_eq!(
+            (handler.address, handler.width),
+            (0x1244_5678, FrameWidth::Four)
+        );
+        let handler = find_in(&ram, &sregs, 2).unwrap();
+        assert_eq!(
+            (handler.address, handler.width),
+            (0x10_5678, FrameWidth::Two)
+        );
+        assert_eq!(find_in(&ram, &sregs, 3), Err(NoHandler::GateType(5)));
+        assert_eq!(find_in(&ram, &sregs, 4), Err(NoHandler::NotPresent));
+        // Nothing but zeroes.
+        assert_eq!(find_in(&ram, &sregs, 5), Err(NoHandler::NotPresent));
+    }
+
+    #[test]
+    fn a_segment_must_be_in_its_table() {
+        let ram = ram();
+        let sregs = sregs(CR0_PE, 0);
+        put(&ram, LDT + 8, descriptor(0x2000, 0xfb));
+        for (vector, selector, expected) in [
+            (1, 0x0_u8, Err(NoHandler::Segment(0))),
+            (2, 0x40, Err(NoHandler::Segment(0x40))),
+            // Not present.
+            (3, 0x10, Err(NoHandler::Segment(0x10))),
+            // In the LDT, ring 3.
+            (4, 0xf, Ok((0x2000, 3))),
+            (5, 0x17, Err(NoHandler::Segment(0x17))),
+        ] {
+            let at = TABLE + 8 * u64::from(vector);
+            put(&ram, at, [0, 0, selector, 0, 0, 0x8e, 0, 0]);
+            let found = find_in(&ram, &sregs, vector);
+            assert_eq!(
+                found.map(|handler| (handler.address, handler.cpl)),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn a_conforming_handler_keeps_the_privilege() {
+        let ram = ram();
+        let mut sregs = sregs(CR0_PE, 0);
+        sregs.ss.dpl = 3;
+        put(&ram, GDT + 8, descriptor(0, 0x9b));
+        put(&ram, GDT + 16, descriptor(0, 0x9f));
+        put(&ram, TABLE + 8, [0, 0, 8, 0, 0, 0x8e, 0, 0]);
+        put(&ram, TABLE + 16, [0, 0, 16, 0, 0, 0x8e, 0, 0]);
+        assert_eq!(find_in(&ram, &sregs, 1).unwrap().cpl, 0);
+        assert_eq!(find_in(&ram, &sregs, 2).unwrap().cpl, 3);
+    }
+
+    #[test]
+    fn long_mode_has_sixteen_bytes_a_vector_and_interrupt_stacks() {
+        let ram = ram();
+        let sregs = sregs(CR0_PE, EFER_LMA);
+        put(&ram, GDT + 8, descriptor(0, 0x9b));
+        put(&ram, TABLE + 32, [0x78, 0x56, 8, 0, 3, 0x8e, 0x34, 0x12]);
+        put(&ram, TABLE + 40, [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        let handler = find_in(&ram, &sregs, 2).unwrap();
+        assert_eq!(handler.address, 0xffff_ffff_1234_5678);
+        assert_eq!((handler.ist, handler.cpl), (3, 0));
+        // 16-bit gates are none here.
+        put(&ram, TABLE + 48, [0, 0, 8, 0, 0, 0x86, 0, 0]);
+        assert_eq!(find_in(&ram, &sregs, 3), Err(NoHandler::GateType(6)));
+    }
+
+    #[test]
+    fn a_table_outside_of_memory_has_no_handlers() {
+        let ram = ram();
+        for (cr0, efer) in [(0, 0), (CR0_PE, 0), (CR0_PE, EFER_LMA)] {
+            let mut sregs = sregs(cr0, efer);
+            sregs.idt.base = 0x10000;
+            sregs.idt.limit = u16::MAX;
+            for vector in [0, 1, 255] {
+                assert!(find_in(&ram, &sregs, vector).is_err());
+            }
+        }
+    }
+}

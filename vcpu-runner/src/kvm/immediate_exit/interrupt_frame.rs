@@ -98,3 +98,112 @@ fn tss_stack(sregs: &kvm_sregs, memory: &Linear<'_>, cpl: u8) -> Result<u64, NoH
     let pointer = memory.read(sregs.tr.base.wrapping_add(offset))?;
     Ok(u32::from_le_bytes(pointer).into())
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use kvm_bindings::kvm_regs;
+    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+    use super::*;
+
+    const TSS: u64 = 0x8000;
+
+    fn ram() -> GuestMemoryMmap {
+        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10000)]).unwrap()
+    }
+
+    fn situation(rsp: u64, cpl: u8, long: bool) -> Situation {
+        let mut sregs = kvm_sregs::default();
+        sregs.cs.selector = 0x10 | u16::from(cpl);
+        sregs.cs.l = long.into();
+        sregs.efer = if long { 1 << 10 } else { 0 };
+        sregs.ss.dpl = cpl;
+        sregs.ss.db = 1;
+        sregs.tr.base = TSS;
+        let regs = kvm_regs {
+            rsp,
+            ..Default::default()
+        };
+        Situation::of(regs, sregs)
+    }
+
+    fn handler(width: FrameWidth, ist: u8) -> Handler {
+        Handler {
+            address: 0,
+            width,
+            error_codes: width != FrameWidth::Two,
+            ist,
+            cpl: 0,
+        }
+    }
+
+    fn ip(situation: &Situation, handler: &Handler, error_code: bool) -> u64 {
+        let ram = ram();
+        for (offset, value) in [(4, 0x5008_u64), (0x24, 0x6000), (0x2c, 0x7000)] {
+            ram.write_obj(value, GuestAddress(TSS + offset)).unwrap();
+        }
+        let identity = |address| Some(address);
+        let event = Event {
+            vector: 14,
+            error_code,
+        };
+        let memory = Linear::new(&identity, &ram);
+        FrameAt::locate(situation, &memory, event, handler)
+            .unwrap()
+            .ip
+    }
+
+    #[test]
+    fn the_frame_is_where_the_processor_pushes_it() {
+        let long = handler(FrameWidth::Eight, 0);
+        // Aligned to 16 bytes, then SS, RSP, RFLAGS, CS, RIP, error code.
+        assert_eq!(ip(&situation(0x4008, 0, true), &long, false), 0x4000 - 40);
+        assert_eq!(ip(&situation(0x4008, 0, true), &long, true), 0x4000 - 40);
+        // From ring 3: RSP0 of the TSS.
+        assert_eq!(ip(&situation(0x4008, 3, true), &long, false), 0x5000 - 40);
+        for (ist, top) in [(1, 0x6000), (2, 0x7000)] {
+            let long = handler(FrameWidth::Eight, ist);
+            assert_eq!(ip(&situation(0x4008, 0, true), &long, false), top - 40);
+        }
+        let protected = handler(FrameWidth::Four, 0);
+        assert_eq!(
+            ip(&situation(0x4008, 0, false), &protected, false),
+            0x4008 - 12
+        );
+        assert_eq!(
+            ip(&situation(0x4008, 0, false), &protected, true),
+            0x4008 - 12
+        );
+        assert_eq!(
+            ip(&situation(0x4008, 3, false), &protected, false),
+            0x5008 - 20
+        );
+        let real = handler(FrameWidth::Two, 0);
+        assert_eq!(ip(&situation(0x4008, 0, false), &real, true), 0x4008 - 6);
+    }
+
+    #[test]
+    fn only_the_frame_of_that_code_segment_is_put_right() {
+        let ram = ram();
+        let identity = |address| Some(address);
+        let memory = Linear::new(&identity, &ram);
+        let frame = FrameAt {
+            ip: 0x4000,
+            width: FrameWidth::Eight,
+            code_segment: 8,
+        };
+        let flags = GuestAddress(0x4010);
+        for (code_segment, expected) in [(8_u64, 0x202_u64), (0x10, 0x302)] {
+            ram.write_obj(code_segment, GuestAddress(0x4008)).unwrap();
+            ram.write_obj(0x302_u64, flags).unwrap();
+            frame.clear_tf(&memory).unwrap();
+            assert_eq!(ram.read_obj::<u64>(flags).unwrap(), expected);
+        }
+        let outside = FrameAt {
+            ip: 0x1_0000,
+            ..frame
+        };
+        assert!(outside.clear_tf(&memory).is_err());
+    }
+}

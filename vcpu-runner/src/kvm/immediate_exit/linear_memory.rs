@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The guest's memory by linear address, through its own page tables (KVM_TRANSLATE).
-
-use kvm_ioctls::VcpuFd;
+//! The guest's memory by linear address, through its own page tables.
 
 use super::guest_ram::GuestRam;
 use super::mechanism::NoHandler;
@@ -11,13 +9,14 @@ const PAGE: u64 = 4096;
 
 /// Memory as the vCPU sees it now.
 pub(super) struct Linear<'a> {
-    fd: &'a VcpuFd,
+    translate: &'a dyn Fn(u64) -> Option<u64>,
     ram: &'a dyn GuestRam,
 }
 
 impl<'a> Linear<'a> {
-    pub(super) fn new(fd: &'a VcpuFd, ram: &'a dyn GuestRam) -> Self {
-        Self { fd, ram }
+    /// Memory whose linear addresses `translate` turns into physical ones, a page at a time.
+    pub(super) fn new(translate: &'a dyn Fn(u64) -> Option<u64>, ram: &'a dyn GuestRam) -> Self {
+        Self { translate, ram }
     }
 
     /// `N` bytes at `address`, which may cross a page border.
@@ -54,9 +53,43 @@ impl<'a> Linear<'a> {
     }
 
     fn physical(&self, address: u64) -> Result<u64, NoHandler> {
-        match self.fd.translate_gva(address) {
-            Ok(found) if found.valid != 0 => Ok(found.physical_address),
-            _ => Err(NoHandler::Memory(address)),
+        (self.translate)(address).ok_or(NoHandler::Memory(address))
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+    use super::*;
+
+    /// Two pages whose order is the other way round in memory, and nothing else.
+    fn swapped(address: u64) -> Option<u64> {
+        match address / PAGE {
+            page @ 0..=1 => Some((1 - page) * PAGE + address % PAGE),
+            _ => None,
         }
+    }
+
+    #[test]
+    fn a_read_may_cross_a_page_and_ends_where_memory_does() {
+        let pages = [(GuestAddress(0), 2 * PAGE as usize)];
+        let ram: GuestMemoryMmap = GuestMemoryMmap::from_ranges(&pages).unwrap();
+        let linear = Linear::new(&swapped, &ram);
+        linear.write(PAGE - 1, 1).unwrap();
+        linear.write(PAGE, 2).unwrap();
+        linear.write(2 * PAGE - 1, 3).unwrap();
+        assert_eq!(linear.read(PAGE - 1), Ok([1, 2]));
+        let mut byte = [0];
+        assert!(ram.read(2 * PAGE - 1, &mut byte));
+        assert_eq!(byte, [1], "the first page is the second in memory");
+        assert_eq!(linear.read_some(2 * PAGE - 1, &mut [0; 9]), 1);
+        assert_eq!(
+            linear.read::<2>(2 * PAGE - 1),
+            Err(NoHandler::Memory(2 * PAGE))
+        );
+        assert!(linear.write(2 * PAGE, 0).is_err());
+        assert!(linear.read::<1>(u64::MAX).is_err());
     }
 }

@@ -2,6 +2,9 @@
 
 //! What a vCPU is like before an attempt and after it, and what the difference shows.
 
+#[cfg(test)]
+#[cfg(not(loom))]
+use kvm_bindings::KVM_MP_STATE_RUNNABLE;
 use kvm_bindings::{
     KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, kvm_regs,
     kvm_sregs,
@@ -146,7 +149,109 @@ impl Situation {
     }
 }
 
+#[cfg(test)]
+#[cfg(not(loom))]
+impl Situation {
+    /// One in which nothing waits.
+    pub(super) fn of(regs: kvm_regs, sregs: kvm_sregs) -> Self {
+        Self {
+            regs,
+            sregs,
+            events: Events::default(),
+            mp_state: KVM_MP_STATE_RUNNABLE,
+            exits: None,
+        }
+    }
+}
+
 /// The registers that instructions change, RFLAGS left out.
 fn registers(regs: &kvm_regs) -> kvm_regs {
     kvm_regs { rflags: 0, ..*regs }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use kvm_bindings::{kvm_lapic_state, kvm_vcpu_events};
+
+    use super::*;
+
+    fn idle() -> Situation {
+        Situation::of(kvm_regs::default(), kvm_sregs::default())
+    }
+
+    fn with(set: impl FnOnce(&mut kvm_vcpu_events)) -> Situation {
+        let mut events = kvm_vcpu_events::default();
+        set(&mut events);
+        let events = Events::new(&events, None::<&kvm_lapic_state>);
+        Situation { events, ..idle() }
+    }
+
+    #[test]
+    fn without_a_difference_there_is_no_evidence() {
+        assert_eq!(idle().evidence(&idle()), None);
+        // RFLAGS alone is KVM's doing as well.
+        let mut after = idle();
+        after.regs.rflags = RFLAGS_TF;
+        assert_eq!(idle().evidence(&after), None);
+        // A count that was not to be had shows nothing.
+        let mut after = idle();
+        after.exits = None;
+        assert_eq!(idle().evidence(&after), None);
+    }
+
+    #[test]
+    fn each_difference_is_evidence() {
+        let mut after = idle();
+        after.regs.rip = 1;
+        assert_eq!(idle().evidence(&after), Some(Evidence::Progress));
+        let (mut before, mut after) = (idle(), idle());
+        (before.exits, after.exits) = (Some(3), Some(4));
+        assert_eq!(before.evidence(&after), Some(Evidence::Counter));
+        let before = with(|events| events.nmi.pending = 1);
+        assert_eq!(before.evidence(&idle()), Some(Evidence::Injection));
+        assert_eq!(before.injection(&idle()), Injection::Consumed);
+        assert_eq!(before.injection(&before), Injection::Waits);
+        assert_eq!(idle().injection(&idle()), Injection::Nothing);
+    }
+
+    #[test]
+    fn one_of_two_events_leaves_the_other_waiting() {
+        let both = with(|events| (events.nmi.pending, events.interrupt.injected) = (1, 1));
+        let one = with(|events| events.nmi.pending = 1);
+        assert_eq!(both.injection(&one), Injection::Waits);
+        assert!(both.delivered(&one));
+    }
+
+    #[test]
+    fn a_vcpu_that_is_not_running_is_not_entered() {
+        let in_state = |mp_state| Situation { mp_state, ..idle() };
+        let check = |situation: Situation| situation.check_enterable();
+        assert_eq!(check(in_state(KVM_MP_STATE_RUNNABLE)), Ok(()));
+        let not_started = Err(NotEntered::NotStarted);
+        assert_eq!(check(in_state(KVM_MP_STATE_UNINITIALIZED)), not_started);
+        assert_eq!(check(in_state(KVM_MP_STATE_INIT_RECEIVED)), not_started);
+        assert_eq!(
+            check(in_state(KVM_MP_STATE_HALTED)),
+            Err(NotEntered::Halted)
+        );
+        let mut woken = with(|events| events.nmi.pending = 1);
+        woken.mp_state = KVM_MP_STATE_HALTED;
+        assert_eq!(check(woken), Ok(()));
+    }
+
+    #[test]
+    fn addresses_are_linear() {
+        let mut situation = idle();
+        situation.sregs.cs.base = 0xffff_0000;
+        situation.regs.rip = 0x1_fff0;
+        assert_eq!(situation.linear_rip(), 0xfff0);
+        situation.sregs.ss.base = 0x10;
+        situation.regs.rsp = 0x1_0008;
+        assert_eq!(situation.linear_rsp(), 0x18);
+        situation.sregs.efer = 1 << 10;
+        situation.sregs.cs.l = 1;
+        assert_eq!(situation.linear_rip(), 0x1_fff0);
+        assert_eq!(situation.linear_rsp(), 0x1_0008);
+    }
 }
