@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{HostReport, ProbeError, Ran, Works};
+use super::{HostReport, ProbeError, Ran, Works, mechanisms};
 use crate::kvm_device::KvmError;
 
 impl HostReport {
@@ -38,6 +38,7 @@ impl HostReport {
             "ring0_instructions": instructions,
             "single_step": is(&self.single_step, Works::Yes),
             "immediate_exit": is(&self.immediate_exit, Works::Yes),
+            "immediate_exit_mechanisms": self.mechanisms.as_ref().ok().map(mechanisms::json),
             "nested_state": self.nested_state,
         })
     }

@@ -4,12 +4,13 @@
 //!
 //! [`HostReport::gather`] asks KVM for its capabilities and runs small guests of a few
 //! instructions to see what really happens: how fast guest kernel code runs, which instructions it
-//! may use, whether a single step stops and an immediate exit skips. From these it follows whether
+//! may use, whether a single step stops and the skip flag skips, and how short an entry can be made. From these it follows whether
 //! Linux can boot ([`Verdict`]).
 
 mod debug;
 mod instructions;
 mod json;
+mod mechanisms;
 mod speed;
 mod text;
 mod verdict;
@@ -18,6 +19,7 @@ use std::path::Path;
 
 use kvm_ioctls::{Cap, Kvm};
 pub use vcpu_runner::kvm::ProbeError;
+use vcpu_runner::kvm::immediate_exit::HostMechanisms;
 
 use crate::kvm_device::{self, CAPABILITIES, KvmError};
 
@@ -45,12 +47,15 @@ pub struct HostReport {
     pub instructions: Vec<(&'static str, Result<Ran, ProbeError>)>,
     /// Whether a single step stops after one instruction.
     pub single_step: Result<Works, ProbeError>,
-    /// Whether `kvm_run.immediate_exit` makes KVM_RUN come back without entering.
+    /// Whether `kvm_run.immediate_exit` makes KVM_RUN come back without entering: the skip flag.
     pub immediate_exit: Result<Works, ProbeError>,
+    /// What each mechanism lets through that enters the guest and comes straight back.
+    pub mechanisms: Result<HostMechanisms, ProbeError>,
 }
 
 impl HostReport {
-    /// Asks and measures the KVM at `path`. Takes a fraction of a second.
+    /// Asks and measures the KVM at `path`. Takes a fraction of a second, or one where the processor is
+    /// itself emulated.
     ///
     /// # Errors
     /// When there is no KVM to ask.
@@ -70,6 +75,7 @@ impl HostReport {
             instructions: instructions::probe(&kvm),
             single_step: debug::single_step(&kvm),
             immediate_exit: debug::immediate_exit(&kvm),
+            mechanisms: HostMechanisms::measure(&kvm),
         })
     }
 

@@ -5,7 +5,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::io;
 
-use super::{HostReport, ProbeError, Ran, Speed, Works};
+use super::{HostReport, ProbeError, Ran, Speed, Works, mechanisms};
 use crate::kvm_device::CAPABILITIES;
 
 impl Display for HostReport {
@@ -30,7 +30,17 @@ impl Display for HostReport {
             measured(f, &format!("ring-0 {name}"), ran)?;
         }
         measured(f, "single step", &self.single_step)?;
-        measured(f, "immediate exit", &self.immediate_exit)?;
+        measured(f, "skip flag (run->immediate_exit)", &self.immediate_exit)?;
+        match &self.mechanisms {
+            Ok(found) => {
+                for (title, line) in mechanisms::lines(found) {
+                    measured::<_, ProbeError>(f, &title, &Ok(line))?;
+                }
+                let strongest = mechanisms::strongest(found);
+                measured::<_, ProbeError>(f, "strongest for an immediate exit", &Ok(strongest))?;
+            }
+            Err(error) => measured::<&str, _>(f, "immediate exit", &Err(error))?,
+        }
         f.write_str(&self.verdict().sentence())
     }
 }
@@ -39,10 +49,10 @@ fn asked(f: &mut Formatter<'_>, what: &str, found: &dyn Display) -> fmt::Result 
     writeln!(f, "asked     {what:<34} {found}")
 }
 
-fn measured(
+fn measured<T: Display, E: Display>(
     f: &mut Formatter<'_>,
     what: &str,
-    found: &Result<impl Display, ProbeError>,
+    found: &Result<T, E>,
 ) -> fmt::Result {
     match found {
         Ok(found) => writeln!(f, "measured  {what:<34} {found}"),
