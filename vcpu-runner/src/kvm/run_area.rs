@@ -14,7 +14,7 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use kvm_bindings::kvm_run;
+use kvm_bindings::{kvm_run, kvm_sync_regs};
 
 use crate::{Error, RunAreaDefect, SkipFlag};
 
@@ -130,6 +130,26 @@ impl RunArea {
     pub(super) fn is_ready_for_interrupt(&self) -> Result<bool, RunAreaDefect> {
         let offset = offset_of!(kvm_run, ready_for_interrupt_injection);
         self.u8(offset).map(|ready| ready != 0)
+    }
+
+    /// Which registers KVM_RUN leaves in the area when it comes back: KVM_SYNC_X86_*.
+    pub(super) fn want_synced(&mut self, fields: u64) {
+        let offset = offset_of!(kvm_run, kvm_valid_regs);
+        // SAFETY: a whole kvm_run lies in the mapping.
+        let word = unsafe { self.0.start.add(offset) };
+        // SAFETY: the word lies in the mapping, `&mut self` has it to itself, and no reference to it
+        // is ever made.
+        unsafe { word.cast::<u64>().write(fields) };
+    }
+
+    /// The registers that KVM_RUN has left there.
+    pub(super) fn synced(&self) -> kvm_sync_regs {
+        let offset = offset_of!(kvm_run, s);
+        // SAFETY: a whole kvm_run lies in the mapping.
+        let regs = unsafe { self.0.start.add(offset) };
+        // SAFETY: the structure lies in the mapping, which KVM writes in KVM_RUN only; any bits are
+        // such registers.
+        unsafe { regs.cast::<kvm_sync_regs>().read() }
     }
 
     pub(super) fn immediate_exit(&self) -> KvmSkipFlag {
@@ -283,5 +303,25 @@ mod tests {
         assert!(area.words(8192 - 8, 1).is_ok());
         assert!(area.u64(8192 - 7).is_err());
         assert!(area.u8(1).is_err());
+    }
+
+    #[test]
+    fn registers_that_were_left_there_are_read_whole() {
+        let mut area = RunArea::of_zeroes(4096).unwrap();
+        area.want_synced(7);
+        let wanted = area.u64(offset_of!(kvm_run, kvm_valid_regs));
+        assert_eq!(wanted.unwrap(), 7);
+        let registers = offset_of!(kvm_run, s);
+        let rip = registers + offset_of!(kvm_sync_regs, regs.rip);
+        area.put(rip, &0x1234_u64.to_ne_bytes());
+        let nmi = registers + offset_of!(kvm_sync_regs, events.nmi.pending);
+        area.put(nmi, &[1]);
+        let synced = area.synced();
+        assert_eq!((synced.regs.rip, synced.events.nmi.pending), (0x1234, 1));
+        area.request_interrupt_window(true);
+        assert!(!area.is_skip_set());
+        area.immediate_exit().set();
+        assert!(area.is_skip_set());
+        assert!(!area.is_ready_for_interrupt().unwrap());
     }
 }

@@ -35,6 +35,8 @@ pub struct KvmVcpu {
     debug: kvm_guest_debug,
     /// Whether the user wants KVM_EXIT_IRQ_WINDOW_OPEN.
     wants_window: bool,
+    /// KVM_CAP_SYNC_REGS: what KVM_RUN can leave in the run area.
+    sync_fields: u64,
     brief: Option<Box<BriefEntries>>,
 }
 
@@ -57,6 +59,7 @@ impl KvmVcpu {
             area,
             debug: kvm_guest_debug::default(),
             wants_window: false,
+            sync_fields: u64::try_from(kvm.check_extension_int(Cap::SyncRegs)).unwrap_or(0),
             brief: None,
         })
     }
@@ -75,7 +78,11 @@ impl KvmVcpu {
     /// # Errors
     /// [`Error::UnusableSignal`] and [`Error::SetUpSignal`] if the timer's signal cannot be had.
     pub fn set_up_immediate_exit(&mut self, set_up: ImmediateExitSetUp) -> Result<(), Error> {
-        self.brief = Some(Box::new(BriefEntries::new(set_up, &self.fd)?));
+        self.brief = Some(Box::new(BriefEntries::new(
+            set_up,
+            &self.fd,
+            self.sync_fields,
+        )?));
         Ok(())
     }
 

@@ -88,13 +88,17 @@ impl Toolbox {
 }
 
 impl BriefEntries {
-    pub(in crate::kvm) fn new(set_up: ImmediateExitSetUp, fd: &VcpuFd) -> Result<Self, Error> {
+    pub(in crate::kvm) fn new(
+        set_up: ImmediateExitSetUp,
+        fd: &VcpuFd,
+        sync_fields: u64,
+    ) -> Result<Self, Error> {
         let through = match set_up.order.steps_through_delivery {
             true => ThroughDelivery::StopsInHandler,
             false => ThroughDelivery::Lost,
         };
         Ok(Self {
-            sources: Sources::of(fd),
+            sources: Sources::of(fd, sync_fields),
             timer: ThreadTimer::new(set_up.timer_signal()?)?,
             toolbox: Toolbox {
                 step: Step::new(through),
@@ -229,6 +233,7 @@ fn attempt(
     before: &Situation,
     tools: &mut Tools<'_>,
 ) -> Result<Attempt, BriefError> {
+    sources.prepare(tools.area);
     let armed = apply.arm(tools);
     let ran = match armed {
         Ok(()) => enter(tools.fd, tools.area),
@@ -236,6 +241,7 @@ fn attempt(
     };
     // Whatever came: what is the user's is the user's again.
     let disarmed = apply.disarm(tools);
+    let after = sources.look_after(tools.fd, tools.area);
     armed.and(disarmed).map_err(failed)?;
     let end = match ran {
         Ok(()) => End::Exit(decode::exit(tools.area).map_err(RunError::from)?.kind()),
@@ -244,7 +250,7 @@ fn attempt(
         Err(RunError::Again) => return Err(NotEntered::NotStarted.into()),
         Err(error) => return Err(error.into()),
     };
-    let after = sources.look(tools.fd).map_err(failed)?;
+    let after = after.map_err(failed)?;
     let found = before.evidence(&after);
     let (evidence, exit) = match end {
         End::Exit(kind @ (ExitKind::Debug | ExitKind::IrqWindowOpen)) => {

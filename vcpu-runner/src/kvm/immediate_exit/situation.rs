@@ -2,18 +2,20 @@
 
 //! What a vCPU is like before an attempt and after it, and what the difference shows.
 
-#[cfg(test)]
-#[cfg(not(loom))]
-use kvm_bindings::KVM_MP_STATE_RUNNABLE;
 use kvm_bindings::{
-    KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, kvm_regs,
-    kvm_sregs,
+    KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE,
+    KVM_MP_STATE_UNINITIALIZED, kvm_regs, kvm_sregs, kvm_sync_regs,
 };
 use kvm_ioctls::VcpuFd;
 
 use super::event::{Event, Events};
 use super::exits_counter::ExitsCounter;
+use crate::kvm::run_area::RunArea;
 use crate::{Evidence, Injection, NotEntered};
+
+/// What KVM_RUN is to leave in the run area: KVM_SYNC_X86_REGS, _SREGS and _EVENTS (`api.rst`, 5, at
+/// `kvm_valid_regs`).
+const SYNC_FIELDS: u64 = 0b111;
 
 /// RFLAGS bits (SDM 1, 3.4.3).
 pub(super) const RFLAGS_TF: u64 = 1 << 8;
@@ -34,29 +36,69 @@ pub(super) struct Situation {
 #[derive(Debug)]
 pub(super) struct Sources {
     counter: Option<ExitsCounter>,
+    /// Without a local APIC in the kernel a vCPU is always runnable there.
     has_lapic: bool,
+    /// KVM_RUN can leave the registers in the run area, which saves asking for them.
+    can_sync: bool,
 }
 
 impl Sources {
     /// Those that this vCPU has.
-    pub(super) fn of(fd: &VcpuFd) -> Self {
+    pub(super) fn of(fd: &VcpuFd, sync_fields: u64) -> Self {
         Self {
             counter: ExitsCounter::open(fd),
             has_lapic: fd.get_lapic().is_ok(),
+            can_sync: sync_fields & SYNC_FIELDS == SYNC_FIELDS,
         }
     }
 
     /// Looks at the vCPU, between entries.
     pub(super) fn look(&self, fd: &VcpuFd) -> Result<Situation, kvm_ioctls::Error> {
-        let lapic = match self.has_lapic {
-            true => Some(fd.get_lapic()?),
-            false => None,
+        self.complete(
+            fd,
+            kvm_sync_regs {
+                regs: fd.get_regs()?,
+                sregs: fd.get_sregs()?,
+                events: fd.get_vcpu_events()?,
+            },
+        )
+    }
+
+    /// To be called before the KVM_RUN that [`Self::look_after`] is about.
+    pub(super) fn prepare(&self, area: &mut RunArea) {
+        if self.can_sync {
+            area.want_synced(SYNC_FIELDS);
+        }
+    }
+
+    /// Looks at the vCPU after a KVM_RUN.
+    pub(super) fn look_after(
+        &self,
+        fd: &VcpuFd,
+        area: &mut RunArea,
+    ) -> Result<Situation, kvm_ioctls::Error> {
+        if !self.can_sync {
+            return self.look(fd);
+        }
+        area.want_synced(0);
+        self.complete(fd, area.synced())
+    }
+
+    fn complete(&self, fd: &VcpuFd, found: kvm_sync_regs) -> Result<Situation, kvm_ioctls::Error> {
+        let kvm_sync_regs {
+            regs,
+            sregs,
+            events,
+        } = found;
+        let (lapic, mp_state) = match self.has_lapic {
+            true => (Some(fd.get_lapic()?), fd.get_mp_state()?.mp_state),
+            false => (None, KVM_MP_STATE_RUNNABLE),
         };
         Ok(Situation {
-            regs: fd.get_regs()?,
-            sregs: fd.get_sregs()?,
-            events: Events::new(&fd.get_vcpu_events()?, lapic.as_ref()),
-            mp_state: fd.get_mp_state()?.mp_state,
+            regs,
+            sregs,
+            events: Events::new(&events, lapic.as_ref()),
+            mp_state,
             exits: self.counter.as_ref().and_then(ExitsCounter::read),
         })
     }
