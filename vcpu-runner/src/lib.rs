@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Nothing is polled, no signal is sent twice, nothing sleeps to give something else time. The
-//! order of the steps and why no kick can be lost is told in `docs/PROTOCOL.md` and checked by the
+//! order of the steps and why no kick can be lost is told in `docs/entry-protocol.md` and checked by the
 //! loom models in `src/models/`.
 //!
 //! # Four things that must not be confused
