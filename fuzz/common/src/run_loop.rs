@@ -9,7 +9,8 @@
 //!
 //! Checked are, along the way and at the end: the guest is never entered with a request pending;
 //! nothing is handled that was not made; registers are looked at only with I/O finished; exits come
-//! in order, each once, and reads get what they were answered; the loop ends for the reason that
+//! in order, each once, and reads get what they were answered; an immediate exit is made when it was
+//! asked for, and told once; the loop ends for the reason that
 //! the script gives; and the counters agree.
 
 mod events;
@@ -90,6 +91,7 @@ pub fn run(data: &[u8]) {
         assert_eq!(exits, events.exits());
         assert!(statistics.entries >= ended.vcpu.entries());
         assert!(statistics.kicks_sent <= statistics.entries);
+        assert_eq!(statistics.immediate_exits, ended.vcpu.brief_entries());
         assert_eq!(statistics.stray, 0, "one thread cannot be late");
     }
 }

@@ -16,6 +16,8 @@ struct Record {
     exits: u64,
     answers: Vec<Vec<u8>>,
     end: AskedEnd,
+    /// How often an immediate exit was asked for, and was told.
+    immediate_exits: (u64, u64),
 }
 
 /// Whether the loop was given a reason to end.
@@ -52,6 +54,22 @@ impl Events {
     pub(super) fn guest_runs(&self) {
         let pending = self.record().pending.clone();
         assert!(pending.is_empty(), "entered with {pending:?} pending");
+    }
+
+    /// An immediate exit is being asked for.
+    pub(super) fn immediate_exit_asked(&self) {
+        self.record().immediate_exits.0 += 1;
+    }
+
+    /// The handler is told of an immediate exit. Several that are asked for before one entry are one.
+    pub(super) fn immediate_exit_told(&self) {
+        let mut record = self.record();
+        record.immediate_exits.1 += 1;
+        let (asked, told) = record.immediate_exits;
+        assert!(
+            told <= asked,
+            "told {told} times of {asked} immediate exits"
+        );
     }
 
     /// The exit with this number in the script has come.

@@ -5,10 +5,10 @@
 use std::vec;
 
 use vcpu_runner::scripted::ScriptedVcpu;
-use vcpu_runner::{Exit, Flow, Handler};
+use vcpu_runner::{Exit, Flow, Handler, ImmediateExit, NotEntered};
 
 use super::events::Events;
-use super::script::make_all;
+use super::script::{ask_immediate_exit, make_all};
 use super::{Ask, LateHandle};
 
 /// What the handler does with one exit.
@@ -111,6 +111,27 @@ impl Handler<ScriptedVcpu> for Reactor {
 
     fn needs_registers(&self, ask: Ask) -> bool {
         ask != Ask::Light
+    }
+
+    fn immediate_exit(
+        &mut self,
+        _: &Result<ImmediateExit, NotEntered>,
+        vcpu: &mut ScriptedVcpu,
+    ) -> Result<Flow, Refused> {
+        self.events.immediate_exit_told();
+        assert!(
+            vcpu.io_is_finished(),
+            "I/O is unfinished after an immediate exit"
+        );
+        let Some(pick) = self.again.pop() else {
+            return Ok(Flow::Continue);
+        };
+        // Once more, from its own turn.
+        if let (true, Some(handle)) = (pick.is_multiple_of(4), self.handle.get()) {
+            ask_immediate_exit(&self.events, handle);
+        }
+        self.make_all(pick);
+        self.flow(pick)
     }
 
     fn inspect(&mut self, _: &mut ScriptedVcpu) -> Result<Flow, Refused> {

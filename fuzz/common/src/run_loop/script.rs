@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use vcpu_runner::scripted::Step;
-use vcpu_runner::{Deadline, Error};
+use vcpu_runner::{Deadline, Error, NotEntered};
 
 use super::events::Events;
 use super::handler::Reaction;
@@ -58,6 +58,7 @@ impl Script {
                 2 => Step::mmio_read(arg.into(), len),
                 3 => Step::mmio_write(arg.into(), &[arg; 4][..len]),
                 4 => Step::hlt(),
+                5 if arg % 2 == 1 => Step::mmio_read(arg.into(), len).before_entry(),
                 5 => Step::internal_error(arg.into(), &[1, 2, 3]),
                 6 => Step::other(arg.into()),
                 7 => Step::mmio_write(arg.into(), &[arg; 2]).as_completion(),
@@ -66,6 +67,10 @@ impl Script {
                 11 => meanwhile(kick, arg),
                 12 => meanwhile(pause_and_resume, arg),
                 13 => meanwhile(wait_for_itself, arg),
+                14 if arg % 4 == 0 => Step::not_entered(NotEntered::Missed {
+                    attempts: arg.into(),
+                    mechanism: "scripted",
+                }),
                 14 => Step::again(),
                 _ if arg < 0xc0 => meanwhile(make_all, arg),
                 _ if arg < 0xe0 => {
@@ -117,9 +122,21 @@ fn make(events: &Events, handle: &Handle, ask: Ask) {
     }
 }
 
-fn kick(_: &Events, handle: &Handle, _: u8) {
+/// Kicks, or asks for an immediate exit.
+fn kick(events: &Events, handle: &Handle, pick: u8) {
+    if pick.is_multiple_of(2) {
+        handle
+            .kick()
+            .expect("the thread lives and can be signalled");
+    } else {
+        ask_immediate_exit(events, handle);
+    }
+}
+
+pub(super) fn ask_immediate_exit(events: &Events, handle: &Handle) {
+    events.immediate_exit_asked();
     handle
-        .kick()
+        .request_immediate_exit()
         .expect("the thread lives and can be signalled");
 }
 
