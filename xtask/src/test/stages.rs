@@ -20,17 +20,24 @@ const LAB_SECONDS: &str = "900";
 /// while VMs come and go. Why is not known.)
 const LAB_KICKS: &str = "VCPU_RUNNER_KICKS=2000";
 
+/// For how long each mixture of what may be asked of a vCPU goes on: some seconds in the tests that a
+/// developer runs, a minute in the full run.
+const FULL_MIXTURE: &str = "VCPU_RUNNER_MIXTURE_SECONDS=60";
+const MIXTURE: &str = "VCPU_RUNNER_MIXTURE_SECONDS=10";
+
 /// All stages; the last ones only when `full`.
 pub fn all(workspace: &Workspace, full: bool) -> Vec<Stage> {
+    let mixture = if full { FULL_MIXTURE } else { MIXTURE };
     let mut stages = vec![
         formatting(workspace),
         clippy(workspace),
         unit_tests(workspace),
-        kvm_tests(workspace),
+        kvm_tests(workspace, mixture),
         loom(workspace),
         corpora(workspace),
         lab_boot(),
         lab_kvm_tests(workspace),
+        lab_immediate_exits(workspace, mixture),
     ];
     if full {
         stages.extend([deny(workspace), coverage(), fuzzing()]);
@@ -74,12 +81,11 @@ fn unit_tests(workspace: &Workspace) -> Stage {
 /// Without it what a test that passes prints, such as that it skipped itself, is not shown.
 const SHOW_SKIPPED: &[&str] = &["--", "--show-output"];
 
-fn kvm_tests(workspace: &Workspace) -> Stage {
+fn kvm_tests(workspace: &Workspace, mixture: &str) -> Stage {
     let test = ["test", "--workspace", "--test", "*"];
-    Stage::new(
-        "tests on this host's KVM",
-        [workspace.cargo([&test, SHOW_SKIPPED].concat())],
-    )
+    let mut command = workspace.cargo([&test, SHOW_SKIPPED].concat());
+    command.envs(mixture.split_once('='));
+    Stage::new("tests on this host's KVM", [command])
 }
 
 fn loom(workspace: &Workspace) -> Stage {
@@ -121,25 +127,39 @@ fn lab_boot() -> Stage {
 }
 
 fn lab_kvm_tests(workspace: &Workspace) -> Stage {
+    let name = "lab svm: the runner's tests on its KVM";
+    lab_tests(workspace, name, "kvm", &["--env", LAB_KICKS])
+}
+
+fn lab_immediate_exits(workspace: &Workspace, mixture: &'static str) -> Stage {
+    let name = "lab svm: immediate exits on its KVM";
+    // A timer is one of the mechanisms.
+    let options = ["--timers", "highres", "--env", mixture];
+    lab_tests(workspace, name, "immediate_exit", &options)
+}
+
+/// Runs the runner's tests in `program` in the emulated machine.
+fn lab_tests(
+    workspace: &Workspace,
+    name: &'static str,
+    program: &'static str,
+    options: &[&'static str],
+) -> Stage {
     let workspace = workspace.clone();
+    let options = options.to_vec();
     let run: Step = Box::new(move || {
-        let build = [
-            "test",
-            "--no-run",
-            "--package",
-            "vcpu-runner",
-            "--test",
-            "kvm",
-        ];
-        let tests: PathBuf = workspace.build_one(&build, "kvm")?;
+        let build = ["test", "--no-run", "--package", "vcpu-runner"];
+        let build = [&build[..], &["--test", program]].concat();
+        let tests: PathBuf = workspace.build_one(&build, program)?;
         let mut command = xtask(&["lab", "svm", "--cpus", "1", "--timeout", LAB_SECONDS]);
         command
-            .args(["--env", LAB_KICKS, "--"])
+            .args(options)
+            .arg("--")
             .arg(tests)
             .args(["--show-output", "--test-threads=1"]);
         Ok(command)
     });
-    Stage::prepared("lab svm: the runner's tests on its KVM", vec![run])
+    Stage::prepared(name, vec![run])
 }
 
 fn deny(workspace: &Workspace) -> Stage {
