@@ -259,6 +259,8 @@ fn attempt(
             let shown = (kind == ExitKind::Debug).then_some(Evidence::Exit(kind));
             (shown.or(found), exit)
         }
+        // KVM may count an entry that the hardware has refused.
+        End::Exit(ExitKind::FailEntry) => (None, true),
         End::Exit(kind) if only_from_the_guest(kind) => (Some(Evidence::Exit(kind)), true),
         End::Exit(_) => (found, true),
         End::Interrupted => (found, false),

@@ -216,6 +216,23 @@ impl ThreadTimer {
     }
 }
 
+impl Drop for ThreadTimer {
+    /// On its own thread, leaves that as it was found. On another there is nothing to be done.
+    fn drop(&mut self) {
+        // SAFETY: the call has no preconditions.
+        let thread = unsafe { libc::gettid() };
+        let own = self
+            .timer
+            .take()
+            .is_some_and(|timer| timer.thread == thread);
+        if own && self.blocked {
+            self.fetch();
+            // It has been changed before, so it can be.
+            let _ = self.block(false);
+        }
+    }
+}
+
 impl Timer {
     /// A timer that sends `signal` to `thread`, which is this process's.
     fn new(signal: KickSignal, thread: libc::pid_t) -> Result<Self, kvm_ioctls::Error> {
@@ -259,5 +276,55 @@ fn timespec(duration: Duration) -> libc::timespec {
     libc::timespec {
         tv_sec: duration.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    /// Whether the calling thread has `signal` blocked.
+    fn is_blocked(signal: KickSignal) -> bool {
+        let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: with no new set, the call only writes the thread's mask to the pointer.
+        unsafe { libc::pthread_sigmask(0, ptr::null(), set.as_mut_ptr()) };
+        // SAFETY: the set is written.
+        unsafe { libc::sigismember(set.as_ptr(), signal.number()) == 1 }
+    }
+
+    #[test]
+    fn a_signal_that_was_sent_is_gone_and_the_thread_as_it_was() {
+        let signal = KickSignal::new(libc::SIGSTKFLT).unwrap();
+        let mut timer = ThreadTimer::new(signal).unwrap();
+        let id = timer.on_this_thread().unwrap();
+        timer.block(true).unwrap();
+        assert!(is_blocked(signal));
+        set(id, Duration::from_nanos(1), Duration::ZERO).unwrap();
+        // Pending by now, or when this is over: fetched either way.
+        std::thread::sleep(Duration::from_millis(1));
+        timer.fetch();
+        let mask = timer.mask_without_signal().unwrap();
+        let bit = signal.number() as usize - 1;
+        assert_eq!(mask.set[bit / 8] & 1 << (bit % 8), 0);
+        drop(timer);
+        assert!(!is_blocked(signal));
+    }
+
+    #[test]
+    fn each_thread_has_a_timer_of_its_own() {
+        let signal = KickSignal::new(libc::SIGSTKFLT).unwrap();
+        let mut timer = ThreadTimer::new(signal).unwrap();
+        let here = timer.on_this_thread().unwrap();
+        assert_eq!(timer.on_this_thread().unwrap(), here);
+        let thread = timer.timer.as_ref().unwrap().thread;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                timer.block(true).unwrap();
+                timer.on_this_thread().unwrap();
+                assert_ne!(timer.timer.as_ref().unwrap().thread, thread);
+                assert!(!is_blocked(signal));
+            });
+        });
     }
 }
