@@ -69,6 +69,9 @@ struct State<V> {
     calls: VecDeque<Call<V>>,
     /// Who waits for the next immediate exit.
     answers: Vec<Answer>,
+    /// How many threads wait on [`Control::changed`]. To notify costs a system call, whether anybody
+    /// waits or not.
+    waiting: u32,
 }
 
 /// What was asked of a thread that has ended without doing it: to be dropped, which tells those who
@@ -87,6 +90,7 @@ impl<V> Control<V> {
                 pauses: 0,
                 calls: VecDeque::new(),
                 answers: Vec::new(),
+                waiting: 0,
             }),
             changed: Condvar::new(),
         }
@@ -94,6 +98,31 @@ impl<V> Control<V> {
 
     pub(crate) fn phase(&self) -> Phase {
         lock(&self.state).phase.clone()
+    }
+
+    /// Waits for a change, or until `deadline`.
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<V>>,
+        deadline: Deadline,
+    ) -> (MutexGuard<'a, State<V>>, Expired) {
+        state.waiting += 1;
+        let (mut state, expired) = wait(&self.changed, state, deadline);
+        state.waiting -= 1;
+        (state, expired)
+    }
+
+    /// Lets go of `state`, which has changed, and tells those who wait.
+    ///
+    /// In this order: who is woken may take the CPU at once. Did the lock's holder lose it then, the
+    /// woken one would stand before the lock until the holder's turn comes again, behind every vCPU
+    /// that spins. Nobody is missed: who begins to wait in between has seen the change.
+    fn tell(&self, state: MutexGuard<'_, State<V>>) {
+        let anybody = state.waiting != 0;
+        drop(state);
+        if anybody {
+            self.changed.notify_all();
+        }
     }
 
     fn living(&self) -> Result<MutexGuard<'_, State<V>>, Error> {
@@ -134,7 +163,7 @@ impl<V> Control<V> {
                 (_, Asked::Pause | Asked::Stop) => {}
             }
             let expired;
-            (state, expired) = wait(&self.changed, state, deadline);
+            (state, expired) = self.wait(state, deadline);
             if expired == Expired::Yes {
                 return Err(Error::DeadlinePassed);
             }
@@ -146,7 +175,7 @@ impl<V> Control<V> {
         let mut state = self.living()?;
         if state.asked == Asked::Pause {
             state.asked = Asked::Run;
-            self.changed.notify_all();
+            self.tell(state);
         }
         Ok(())
     }
@@ -155,7 +184,7 @@ impl<V> Control<V> {
     pub(crate) fn ask_stop(&self) {
         let mut state = lock(&self.state);
         state.asked = Asked::Stop;
-        self.changed.notify_all();
+        self.tell(state);
     }
 
     /// Waits for the end.
@@ -166,7 +195,7 @@ impl<V> Control<V> {
                 return Ok(ending.clone());
             }
             let expired;
-            (state, expired) = wait(&self.changed, state, deadline);
+            (state, expired) = self.wait(state, deadline);
             if expired == Expired::Yes {
                 return Err(Error::DeadlinePassed);
             }
@@ -175,8 +204,9 @@ impl<V> Control<V> {
 
     /// Queues a closure. The thread has to be told by a request.
     pub(crate) fn queue(&self, call: Call<V>) -> Result<(), Error> {
-        self.living()?.calls.push_back(call);
-        self.changed.notify_all();
+        let mut state = self.living()?;
+        state.calls.push_back(call);
+        self.tell(state);
         Ok(())
     }
 
@@ -213,7 +243,7 @@ impl<V> Control<V> {
                 Asked::Stop => return Paused::Stop,
                 Asked::Run => {
                     state.phase = Phase::Running;
-                    self.changed.notify_all();
+                    self.tell(state);
                     return Paused::Resume;
                 }
                 Asked::Pause => {}
@@ -221,12 +251,14 @@ impl<V> Control<V> {
             if state.phase != Phase::Paused {
                 state.phase = Phase::Paused;
                 state.pauses = state.pauses.wrapping_add(1);
-                self.changed.notify_all();
+                self.tell(state);
+                state = lock(&self.state);
+                continue;
             }
             if let Some(call) = state.calls.pop_front() {
                 return Paused::Call(call);
             }
-            (state, _) = wait(&self.changed, state, Deadline::NEVER);
+            (state, _) = self.wait(state, Deadline::NEVER);
         }
     }
 
@@ -238,15 +270,17 @@ impl<V> Control<V> {
         if !matches!(state.phase, Phase::Ended(_)) {
             state.phase = Phase::Ended(ending);
         }
-        self.changed.notify_all();
-        NeverDone {
+        let never_done = NeverDone {
             _calls: mem::take(&mut state.calls),
             _answers: mem::take(&mut state.answers),
-        }
+        };
+        self.tell(state);
+        never_done
     }
 
     fn set_phase(&self, phase: Phase) {
-        lock(&self.state).phase = phase;
-        self.changed.notify_all();
+        let mut state = lock(&self.state);
+        state.phase = phase;
+        self.tell(state);
     }
 }
