@@ -36,8 +36,9 @@ pub(crate) struct Gate<R, S, T> {
     /// under way has to try again.
     owed: AtomicBool,
     counters: Counters,
-    /// Held by nobody for longer than it takes to look; guards nothing but the sleep on `moved`.
-    bell: Mutex<()>,
+    /// How many threads sleep on `moved`: to notify costs a system call, whether anybody sleeps or
+    /// not. Held by nobody for longer than it takes to look.
+    bell: Mutex<u32>,
     /// Rung when the vCPU has left guest mode after a kick, and when it is to wake up.
     moved: Condvar,
 }
@@ -56,7 +57,7 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
             thread,
             owed: AtomicBool::new(false),
             counters: Counters::new(),
-            bell: Mutex::new(()),
+            bell: Mutex::new(0),
             moved: Condvar::new(),
         }
     }
@@ -109,15 +110,25 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
 
     /// Waits until the vCPU has left the guest mode that `ticket` is about.
     pub(crate) fn wait(&self, ticket: Ticket, deadline: Deadline) -> Result<(), Error> {
+        self.sleep_until(deadline, || self.requests.has_left(ticket))
+    }
+
+    /// Sleeps until `come` says yes, looking whenever the bell rings.
+    fn sleep_until(&self, deadline: Deadline, come: impl Fn() -> bool) -> Result<(), Error> {
         let mut bell = lock(&self.bell);
-        while !self.requests.has_left(ticket) {
-            let expired;
-            (bell, expired) = wait(&self.moved, bell, deadline);
-            if expired == Expired::Yes && !self.requests.has_left(ticket) {
-                return Err(Error::DeadlinePassed);
+        *bell += 1;
+        let mut expired = Expired::No;
+        let result = loop {
+            if come() {
+                break Ok(());
             }
-        }
-        Ok(())
+            if expired == Expired::Yes {
+                break Err(Error::DeadlinePassed);
+            }
+            (bell, expired) = wait(&self.moved, bell, deadline);
+        };
+        *bell -= 1;
+        result
     }
 
     /// Step 1. Only the vCPU's thread calls this, and only outside guest mode.
@@ -155,11 +166,8 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
     /// Where there is one, it does not sleep and they come back as the error.
     pub(crate) fn sleep(&self) -> Result<(), NotEntered<LoopRequest<R>>> {
         let sleeping: Sleeping<'_, _> = self.requests.sleep()?;
-        let mut bell = lock(&self.bell);
-        while !sleeping.is_woken() {
-            (bell, _) = wait(&self.moved, bell, Deadline::NEVER);
-        }
-        drop(bell);
+        // Without a deadline it comes back for no other reason.
+        let _ = self.sleep_until(Deadline::NEVER, || sleeping.is_woken());
         sleeping.wake_up();
         Ok(())
     }
@@ -167,10 +175,12 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
     /// Tells everybody who waits that the vCPU's mode or its wake-up mark has changed.
     ///
     /// What they look at was changed before; taking the lock means that each of them either looks
-    /// after that or is waiting already.
+    /// after that or is counted, and waiting already.
     pub(crate) fn ring(&self) {
-        drop(lock(&self.bell));
-        self.moved.notify_all();
+        let anybody = *lock(&self.bell) != 0;
+        if anybody {
+            self.moved.notify_all();
+        }
     }
 }
 
