@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! vCPU's thread                         maker
-//!   1 clear the skip flag                 a make the request     (one word: bits and mode)
+//!   1 clear the skip flag, if set         a make the request     (one word: bits and mode)
 //!   2 handle requests                     b only if `a` says so:   set the skip flag
 //!   3 enter: "none pending" -> IN_GUEST   c                        send the signal
 //!   4 KVM_RUN
@@ -132,8 +132,10 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
     }
 
     /// Step 1. Only the vCPU's thread calls this, and only outside guest mode.
+    ///
+    /// Only needed where the flag may be set: at the beginning, after a stay that was kicked, and
+    /// after one that was interrupted, by the flag of a late kick perhaps.
     pub(crate) fn open(&self) {
-        self.owed.store(false, Ordering::Relaxed);
         self.skip.clear();
     }
 
@@ -143,22 +145,18 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
         self.skip.set();
     }
 
-    /// Steps 3 to 5 around `run`, which is step 4.
-    ///
-    /// Where requests are pending, `run` is not called and they come back as the error.
-    pub(crate) fn pass<O>(
-        &self,
-        run: impl FnOnce() -> O,
-    ) -> Result<(O, Left), NotEntered<LoopRequest<R>>> {
-        let guest: InGuest<'_, _> = self.requests.enter()?;
+    /// Step 3. Where requests are pending they come back as the error, and there is no step 4.
+    pub(crate) fn enter(&self) -> Result<Stay<'_, R, S, T>, NotEntered<LoopRequest<R>>> {
+        let guest = self.requests.enter()?;
         self.counters.entries.count();
-        // Should `run` panic, dropping `guest` leaves guest mode; the thread's end rings the bell.
-        let output = run();
-        let left = guest.leave();
-        if left.kicked {
-            self.ring();
-        }
-        Ok((output, left))
+        Ok(Stay { gate: self, guest })
+    }
+
+    /// After a stay that was kicked.
+    #[cold]
+    fn kicked_out(&self) {
+        self.owed.store(false, Ordering::Relaxed);
+        self.ring();
     }
 
     /// Sleeps until a request comes that is to wake the vCPU.
@@ -181,6 +179,38 @@ impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
         if anybody {
             self.moved.notify_all();
         }
+    }
+}
+
+/// The vCPU is in guest mode. Should what runs it panic, dropping this leaves guest mode; the
+/// thread's end rings the bell.
+pub(crate) struct Stay<'a, R: Request, S, T> {
+    gate: &'a Gate<R, S, T>,
+    guest: InGuest<'a, LoopRequest<R>>,
+}
+
+impl<R: Request, S: SkipFlag, T: Interrupt> Stay<'_, R, S, T> {
+    /// Step 5.
+    pub(crate) fn leave(self) -> Left {
+        let left = self.guest.leave();
+        if left.kicked {
+            self.gate.kicked_out();
+        }
+        left
+    }
+}
+
+/// Steps 3 to 5 around something that is not worth its own match.
+#[cfg(test)]
+impl<R: Request, S: SkipFlag, T: Interrupt> Gate<R, S, T> {
+    /// Where requests are pending, `run` is not called and they come back as the error.
+    pub(crate) fn pass<O>(
+        &self,
+        run: impl FnOnce() -> O,
+    ) -> Result<(O, Left), NotEntered<LoopRequest<R>>> {
+        let stay = self.enter()?;
+        let output = run();
+        Ok((output, stay.leave()))
     }
 }
 

@@ -102,6 +102,7 @@ where
 
     /// Runs the vCPU until there is a reason not to.
     pub(crate) fn run(mut self) -> Outcome<H::Error> {
+        self.gate.open();
         loop {
             if let Err(leave) = self.pass() {
                 return leave.into();
@@ -111,42 +112,58 @@ where
 
     /// One time around.
     fn pass(&mut self) -> Result<(), Leave<H::Error>> {
-        self.gate.open();
-        self.handle_requests()?;
         match (self.activity, &self.next) {
+            (Activity::Runnable, Entry::Usual) => self.enter(),
+            (Activity::Runnable, Entry::Brief(_)) => self.enter_briefly(),
+            (Activity::Halted, _) => {
+                self.handle_requests()?;
+                self.stay_halted()
+            }
+        }
+    }
+
+    /// Sleeps, unless a request was handled that has made the guest runnable.
+    fn stay_halted(&mut self) -> Result<(), Leave<H::Error>> {
+        match (self.activity, &self.next) {
+            (Activity::Runnable, _) => Ok(()),
             (Activity::Halted, Entry::Brief(_)) => self.conclude(Err(NoEntry::Halted)),
             (Activity::Halted, Entry::Usual) => match self.gate.sleep() {
                 Ok(()) | Err(NotEntered::Pending(_)) => Ok(()),
                 Err(NotEntered::Busy(mode)) => Err(Error::TwoLoops { mode }.into()),
             },
-            (Activity::Runnable, Entry::Usual) => self.enter(),
-            (Activity::Runnable, Entry::Brief(_)) => self.enter_briefly(),
         }
     }
 
+    /// Enters the guest, or handles the requests that are in the way. To try is the one look at
+    /// requests that an entry takes of which nothing is asked.
     fn enter(&mut self) -> Result<(), Leave<H::Error>> {
-        let vcpu = &mut *self.vcpu;
-        let (ran, left) = match self.gate.pass(move || vcpu.run()) {
-            Ok(came_back) => came_back,
-            // Made since they were taken: around again.
-            Err(NotEntered::Pending(_)) => return Ok(()),
+        let stay = match self.gate.enter() {
+            Ok(stay) => stay,
+            Err(NotEntered::Pending(_)) => return self.handle_requests(),
             Err(NotEntered::Busy(mode)) => return Err(Error::TwoLoops { mode }.into()),
         };
-        match ran {
+        let ran = self.vcpu.run();
+        let left = stay.leave();
+        let shut = match ran {
             Ok(exit) => {
                 self.io = Io::MayPend;
                 let flow = dispatch(self.gate, self.handler, exit)?;
-                self.follow(flow)
+                self.follow(flow)?;
+                left.kicked
             }
             Err(RunError::Interrupted) => {
                 self.io = Io::Finished;
                 self.count_interrupted(left.kicked);
-                Ok(())
+                true
             }
-            Err(RunError::Again) => Ok(()),
-            Err(RunError::Failed(errno)) => Err(Error::run(errno).into()),
-            Err(RunError::Defect(defect)) => Err(Error::RunArea(defect).into()),
+            Err(RunError::Again) => left.kicked,
+            Err(RunError::Failed(errno)) => return Err(Error::run(errno).into()),
+            Err(RunError::Defect(defect)) => return Err(Error::RunArea(defect).into()),
+        };
+        if shut {
+            self.gate.open();
         }
+        Ok(())
     }
 
     /// Like [`Self::enter`], for as little as possible. That it is brief was decided before, by a
@@ -154,17 +171,19 @@ where
     fn enter_briefly(&mut self) -> Result<(), Leave<H::Error>> {
         // Finished when the request was handled, unless there was an exit since.
         self.finish_io()?;
-        let vcpu = &mut *self.vcpu;
-        let (ran, left) = match self.gate.pass(move || vcpu.run_briefly()) {
-            Ok(came_back) => came_back,
-            Err(NotEntered::Pending(_)) => return Ok(()),
+        let stay = match self.gate.enter() {
+            Ok(stay) => stay,
+            Err(NotEntered::Pending(_)) => return self.handle_requests(),
             Err(NotEntered::Busy(mode)) => return Err(Error::TwoLoops { mode }.into()),
         };
-        match ran {
+        let ran = self.vcpu.run_briefly();
+        let left = stay.leave();
+        let result = match ran {
             Ok(BriefRun::Before(exit)) => {
                 self.io = Io::MayPend;
                 let flow = dispatch(self.gate, self.handler, exit)?;
-                self.follow(flow)
+                self.follow(flow)?;
+                None
             }
             Ok(BriefRun::Entered { report, exit }) => {
                 self.gate.counters().immediate_exits.count();
@@ -173,17 +192,25 @@ where
                     let flow = dispatch(self.gate, self.handler, exit)?;
                     self.follow(flow)?;
                 }
-                self.conclude(Ok(report))
+                Some(Ok(report))
             }
             // Kicked out before the guest was entered: requests first, then once more.
             Err(BriefError::Skipped) => {
                 self.count_interrupted(left.kicked);
-                Ok(())
+                None
             }
-            Err(BriefError::NotEntered(why)) => self.conclude(Err(why)),
-            Err(BriefError::Run(RunError::Interrupted | RunError::Again)) => Ok(()),
-            Err(BriefError::Run(RunError::Failed(errno))) => Err(Error::run(errno).into()),
-            Err(BriefError::Run(RunError::Defect(defect))) => Err(Error::RunArea(defect).into()),
+            Err(BriefError::NotEntered(why)) => Some(Err(why)),
+            Err(BriefError::Run(RunError::Interrupted | RunError::Again)) => None,
+            Err(BriefError::Run(RunError::Failed(errno))) => return Err(Error::run(errno).into()),
+            Err(BriefError::Run(RunError::Defect(defect))) => {
+                return Err(Error::RunArea(defect).into());
+            }
+        };
+        // A late kick's flag, too, is seen by a brief entry, which then skips.
+        self.gate.open();
+        match result {
+            Some(result) => self.conclude(result),
+            None => Ok(()),
         }
     }
 

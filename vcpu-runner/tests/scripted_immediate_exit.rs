@@ -254,17 +254,48 @@ fn a_guest_that_cannot_be_entered_is_said_to_be_so_and_goes_on() {
         mechanism: "scripted",
     };
     let (runner, handle, seen) = runner(|_| vec![Step::not_entered(missed.clone()), Step::spin()]);
+    // Before the first entry, which would pass over the step.
+    handle.request(Ask::Raise).unwrap();
     let thread = runner.spawn().unwrap();
-    let error = handle.immediate_exit(soon()).unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("not entered in 7 attempts"), "{text}");
-    assert!(matches!(error, Error::NotEntered(why) if why == missed));
+    assert_eq!(seen.recv().unwrap(), Seen::Asked(Ask::Raise));
+    assert_eq!(seen.recv().unwrap(), Seen::NotEntered(missed));
     // The next one is a new one.
     handle.immediate_exit(soon()).unwrap();
-    assert_eq!(seen.recv().unwrap(), Seen::NotEntered(missed));
     assert_eq!(seen.recv().unwrap(), Seen::Entered(Evidence::Counter, true));
     handle.stop().unwrap();
     thread.join().unwrap();
+}
+
+/// Who waits is told the reason.
+#[test]
+fn who_waits_for_an_entry_that_cannot_be_made_is_told_why() {
+    let missed = NotEntered::Missed {
+        attempts: 7,
+        mechanism: "scripted",
+    };
+    // The wait has to begin before the guest is entered, which nobody can see: mostly it does.
+    for _ in 0..100 {
+        let (runner, handle, _seen) = runner(|_| vec![Step::not_entered(missed.clone())]);
+        let paused = handle.begin_pause().unwrap();
+        let thread = runner.spawn().unwrap();
+        paused.wait(soon()).unwrap();
+        let waiter = {
+            let handle = handle.clone();
+            thread::spawn(move || handle.immediate_exit(soon()))
+        };
+        thread::sleep(Duration::from_millis(5));
+        handle.resume().unwrap();
+        let result = waiter.join().unwrap();
+        handle.stop().unwrap();
+        thread.join().unwrap();
+        if let Err(error) = result {
+            let text = error.to_string();
+            assert!(text.contains("not entered in 7 attempts"), "{text}");
+            assert!(matches!(error, Error::NotEntered(why) if why == missed));
+            return;
+        }
+    }
+    panic!("the guest was always entered first");
 }
 
 #[test]
