@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::error::Error;
-use crate::{boot, coverage, fuzz, lab, process, test};
+use crate::{bench, boot, coverage, fuzz, lab, process, test};
 
 /// Reads the command line, does what it says and returns the status to end with.
 pub fn run() -> Result<u8, Error> {
@@ -31,6 +31,7 @@ pub fn run() -> Result<u8, Error> {
             seconds: matches.get_one("seconds").copied().unwrap_or(60),
         }),
         Some(("coverage", _)) => coverage::command(),
+        Some(("bench", matches)) => bench::command(bench_options(matches)),
         _ => Ok(2),
     }
 }
@@ -45,6 +46,7 @@ fn command() -> Command {
         .subcommand(lab_command())
         .subcommand(test_command())
         .subcommand(fuzz_command())
+        .subcommand(bench_command())
         .subcommand(
             Command::new("coverage")
                 .about("Measures how many lines of each crate its tests execute"),
@@ -83,6 +85,49 @@ fn fuzz_command() -> Command {
                 .value_parser(value_parser!(u64).range(1..=1_000_000))
                 .help("How long each target runs"),
         )
+}
+
+fn bench_command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
+    Command::new("bench")
+        .about("Runs the benchmarks; docs/benchmarks.md says what they measure")
+        .arg(
+            Arg::new("name")
+                .value_name("NAME")
+                .value_parser(bench::names())
+                .help("One benchmark [default: all]"),
+        )
+        .arg(
+            Arg::new("host")
+                .long("host")
+                .value_name("WHERE")
+                .default_value("all")
+                .value_parser(["kvm", "lab-svm", "all"])
+                .help("This host's KVM, that of the emulated machine, or both"),
+        )
+        .arg(flag(
+            "json",
+            "A line of JSON for each row on standard output, all else on standard error",
+        ))
+        .arg(flag(
+            "quick",
+            "Only see whether the programs run: the figures mean nothing",
+        ))
+}
+
+fn bench_options(matches: &ArgMatches) -> bench::Options {
+    let host = matches.get_one::<String>("host");
+    bench::Options {
+        name: matches.get_one::<String>("name").cloned(),
+        hosts: bench::Host::chosen(host.map_or("all", String::as_str)),
+        json: matches.get_flag("json"),
+        quick: matches.get_flag("quick"),
+    }
 }
 
 fn boot_command() -> Command {
@@ -231,5 +276,34 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         command().debug_assert();
+    }
+
+    fn bench(arguments: &[&str]) -> Result<bench::Options, clap::Error> {
+        let words = ["cargo xtask", "bench"].iter().chain(arguments);
+        let matches = command().try_get_matches_from(words)?;
+        Ok(bench_options(matches.subcommand_matches("bench").unwrap()))
+    }
+
+    #[test]
+    fn a_benchmark_is_asked_for_by_name() {
+        let options = bench(&["kick", "--json", "--quick", "--host", "lab-svm"]).unwrap();
+        assert_eq!(options.name.as_deref(), Some("kick"));
+        assert_eq!(options.hosts, [bench::Host::LabSvm]);
+        assert!(options.json && options.quick);
+        let all = bench(&[]).unwrap();
+        assert_eq!(all.name, None);
+        assert_eq!(all.hosts.len(), 2);
+        assert!(!all.json && !all.quick);
+    }
+
+    #[test]
+    fn a_benchmark_that_there_is_not_is_answered_with_those_that_there_are() {
+        let error = bench(&["no-such-benchmark"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let message = error.to_string();
+        assert!(
+            bench::names().iter().all(|name| message.contains(name)),
+            "{message}"
+        );
     }
 }

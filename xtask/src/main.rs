@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The workspace's own commands: `cargo xtask boot`, `lab`, `test`, `fuzz`, `coverage`.
+//! The workspace's own commands: `cargo xtask boot`, `lab`, `test`, `fuzz`, `coverage`,
+//! `bench`.
 //!
 //! Everything that is fetched or built lies under cargo's target directory, and is put there whole
 //! or not at all (`store`). Nothing that was started is left running (`process`).
 
+mod bench;
 mod boot;
 mod cli;
 mod coverage;

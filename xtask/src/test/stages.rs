@@ -38,6 +38,7 @@ pub fn all(workspace: &Workspace, full: bool) -> Vec<Stage> {
         lab_boot(),
         lab_kvm_tests(workspace),
         lab_immediate_exits(workspace, mixture),
+        benchmarks(),
     ];
     if full {
         stages.extend([deny(workspace), coverage(), fuzzing()]);
@@ -160,6 +161,12 @@ fn lab_tests(
         Ok(command)
     });
     Stage::prepared(name, vec![run])
+}
+
+/// That the benchmarks run. Times are for who looks at them.
+fn benchmarks() -> Stage {
+    let quick = xtask(&["bench", "--quick", "--host", "kvm"]);
+    Stage::new("benchmarks run", [quick])
 }
 
 fn deny(workspace: &Workspace) -> Stage {
