@@ -73,6 +73,10 @@ pub enum Error {
     /// KVM_RUN failed. The vCPU cannot be entered again.
     #[error("KVM_RUN failed: {0}; the vCPU cannot be used any more")]
     Run(Arc<io::Error>),
+    /// The vCPU's state could not be read before or after an immediate exit, or what was set for it
+    /// could not be taken back.
+    #[error("KVM does not give or take the vCPU's state: {0}; the vCPU cannot be used any more")]
+    VcpuState(Arc<io::Error>),
     /// KVM wrote something into the run area that its API does not allow.
     #[error("KVM's run area makes no sense: {0}")]
     RunArea(RunAreaDefect),
@@ -171,6 +175,10 @@ pub enum RunAreaDefect {
 }
 
 impl Error {
+    pub(crate) fn vcpu_state(errno: i32) -> Self {
+        Self::VcpuState(Arc::new(io::Error::from_raw_os_error(errno)))
+    }
+
     pub(crate) fn run(errno: i32) -> Self {
         Self::Run(Arc::new(io::Error::from_raw_os_error(errno)))
     }

@@ -107,13 +107,15 @@ pub enum BriefRun<'a> {
 /// Why [`Vcpu::run_briefly`](crate::Vcpu::run_briefly) did not enter the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BriefError {
-    /// The skip flag was set before the guest was entered: somebody wants the vCPU outside. The
-    /// immediate exit is still to be made.
+    /// The skip flag is set: somebody wants the vCPU outside, before the guest was entered, or before
+    /// it had what was to be injected. The immediate exit is still to be made.
     Skipped,
     /// There was no entry and will be none.
     NotEntered(NotEntered),
     /// Running the vCPU failed.
     Run(RunError),
+    /// The vCPU's state could not be read or put back, with this error number.
+    State(i32),
 }
 
 impl From<NotEntered> for BriefError {

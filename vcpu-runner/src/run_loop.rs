@@ -126,6 +126,11 @@ where
     fn stay_halted(&mut self) -> Result<(), Leave<H::Error>> {
         match (self.activity, &self.next) {
             (Activity::Runnable, _) => Ok(()),
+            // Somebody has injected without saying so: a closure cannot.
+            (Activity::Halted, Entry::Brief(_)) if self.vcpu.has_event() => {
+                self.activity = Activity::Runnable;
+                Ok(())
+            }
             (Activity::Halted, Entry::Brief(_)) => self.conclude(Err(NoEntry::Halted)),
             (Activity::Halted, Entry::Usual) => match self.gate.sleep() {
                 Ok(()) | Err(NotEntered::Pending(_)) => Ok(()),
@@ -171,6 +176,10 @@ where
     fn enter_briefly(&mut self) -> Result<(), Leave<H::Error>> {
         // Finished when the request was handled, unless there was an exit since.
         self.finish_io()?;
+        if self.activity == Activity::Halted {
+            // What that brought has halted it.
+            return Ok(());
+        }
         let stay = match self.gate.enter() {
             Ok(stay) => stay,
             Err(NotEntered::Pending(_)) => return self.handle_requests(),
@@ -200,6 +209,7 @@ where
                 None
             }
             Err(BriefError::NotEntered(why)) => Some(Err(why)),
+            Err(BriefError::State(errno)) => return Err(Error::vcpu_state(errno).into()),
             Err(BriefError::Run(RunError::Interrupted | RunError::Again)) => None,
             Err(BriefError::Run(RunError::Failed(errno))) => return Err(Error::run(errno).into()),
             Err(BriefError::Run(RunError::Defect(defect))) => {

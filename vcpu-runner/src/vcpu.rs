@@ -24,6 +24,12 @@ pub trait Vcpu {
     /// the guest sees.
     fn run(&mut self) -> Result<Exit<'_>, RunError>;
 
+    /// Whether an event waits that the next entry would deliver, so that a guest that has halted is
+    /// halted no longer.
+    fn has_event(&self) -> bool {
+        false
+    }
+
     /// Enters the guest really, but for as little as possible: what is to be injected is delivered,
     /// and the guest comes back. The I/O of the last exit is finished when this is called.
     ///

@@ -76,8 +76,8 @@ mod layout {
 /// Above the guest's memory, where KVM on older Intel processors needs three pages.
 const TSS_ADDRESS: usize = 0xfffb_d000;
 
-/// Page table entry: present, writable, and at the PD's level a 2 MiB page.
-const PRESENT_WRITABLE: u64 = 0b11;
+/// Page table entry: present, writable, also for user code, and at the PD's level a 2 MiB page.
+const PRESENT_WRITABLE: u64 = 0b111;
 const LARGE: u64 = 1 << 7;
 
 const CR0_PE: u64 = 1 << 0;
@@ -93,6 +93,9 @@ const EFER_LMA: u64 = 1 << 10;
 /// The flat code and data segments' descriptors, at selectors 8 and 16.
 const CODE_DESCRIPTOR: u64 = 0x00af_9b00_0000_ffff;
 const DATA_DESCRIPTOR: u64 = 0x00cf_9300_0000_ffff;
+/// The same for ring 3, at selectors 24 and 32.
+const USER_CODE_DESCRIPTOR: u64 = 0x00af_fb00_0000_ffff;
+const USER_DATA_DESCRIPTOR: u64 = 0x00cf_f300_0000_ffff;
 const BREAKPOINT_VECTOR: u8 = 3;
 const RFLAGS_IF: u64 = 1 << 9;
 const HLT: u8 = 0xf4;
@@ -175,6 +178,19 @@ impl ProbeGuest {
         write_gate(&self.memory, vector, address)
     }
 
+    /// From now on the guest's code is user code, in ring 3. It has no TSS: whatever is delivered to it
+    /// is a triple fault.
+    ///
+    /// # Errors
+    /// [`ProbeError::Ioctl`].
+    pub fn enter_user_mode(&self) -> Result<(), ProbeError> {
+        let fd = self.vcpu.fd();
+        let mut sregs = fd.get_sregs().map_err(ioctl("KVM_GET_SREGS"))?;
+        (sregs.cs.selector, sregs.cs.dpl) = (24 | 3, 3);
+        (sregs.ss.selector, sregs.ss.dpl) = (32 | 3, 3);
+        fd.set_sregs(&sregs).map_err(ioctl("KVM_SET_SREGS"))
+    }
+
     /// How many bytes of the code are behind the guest.
     ///
     /// # Errors
@@ -255,6 +271,8 @@ fn guest_memory(code: &[u8]) -> Result<GuestMemoryMmap, ProbeError> {
         (layout::PD, LARGE | PRESENT_WRITABLE),
         (layout::GDT + 8, CODE_DESCRIPTOR),
         (layout::GDT + 16, DATA_DESCRIPTOR),
+        (layout::GDT + 24, USER_CODE_DESCRIPTOR),
+        (layout::GDT + 32, USER_DATA_DESCRIPTOR),
     ];
     for (address, value) in quadwords {
         guest
@@ -290,7 +308,7 @@ fn long_mode(sregs: &mut kvm_sregs) {
     (sregs.ds, sregs.es, sregs.ss) = (data, data, data);
     (sregs.fs, sregs.gs) = (data, data);
     sregs.gdt.base = layout::GDT;
-    sregs.gdt.limit = 3 * 8 - 1;
+    sregs.gdt.limit = 5 * 8 - 1;
     sregs.idt.base = layout::IDT;
     sregs.idt.limit = 256 * 16 - 1;
     sregs.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_PG;

@@ -7,13 +7,18 @@ use std::mem::size_of;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_EXIT_MEMORY_FAULT, KVMIO, kvm_guest_debug, kvm_interrupt};
+use kvm_bindings::{
+    KVM_CAP_SET_GUEST_DEBUG2, KVM_EXIT_MEMORY_FAULT, KVMIO, kvm_guest_debug, kvm_interrupt,
+};
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 
 use super::decode;
-use super::immediate_exit::{BriefEntries, Entry, ImmediateExitSetUp, Ran};
+use super::immediate_exit::{Abilities, BriefEntries, Entry, ImmediateExitSetUp, Ran};
 use super::run_area::{KvmSkipFlag, RunArea};
 use crate::{BriefError, BriefRun, Error, Exit, NotEntered, RunAreaDefect, RunError, Vcpu};
+
+/// Its value are the flags that KVM_SET_GUEST_DEBUG takes.
+const SET_GUEST_DEBUG2: libc::c_ulong = KVM_CAP_SET_GUEST_DEBUG2 as libc::c_ulong;
 
 /// `_IO(KVMIO, 0x80)`.
 const KVM_RUN: libc::c_ulong = (KVMIO << 8 | 0x80) as libc::c_ulong;
@@ -35,8 +40,7 @@ pub struct KvmVcpu {
     debug: kvm_guest_debug,
     /// Whether the user wants KVM_EXIT_IRQ_WINDOW_OPEN.
     wants_window: bool,
-    /// KVM_CAP_SYNC_REGS: what KVM_RUN can leave in the run area.
-    sync_fields: u64,
+    abilities: Abilities,
     brief: Option<Box<BriefEntries>>,
 }
 
@@ -59,7 +63,10 @@ impl KvmVcpu {
             area,
             debug: kvm_guest_debug::default(),
             wants_window: false,
-            sync_fields: u64::try_from(kvm.check_extension_int(Cap::SyncRegs)).unwrap_or(0),
+            abilities: Abilities {
+                sync_fields: u64::try_from(kvm.check_extension_int(Cap::SyncRegs)).unwrap_or(0),
+                debug_flags: u32::try_from(kvm.check_extension_raw(SET_GUEST_DEBUG2)).unwrap_or(0),
+            },
             brief: None,
         })
     }
@@ -81,7 +88,7 @@ impl KvmVcpu {
         self.brief = Some(Box::new(BriefEntries::new(
             set_up,
             &self.fd,
-            self.sync_fields,
+            self.abilities,
         )?));
         Ok(())
     }
@@ -165,6 +172,11 @@ impl Vcpu for KvmVcpu {
     fn run(&mut self) -> Result<Exit<'_>, RunError> {
         self.enter()?;
         Ok(decode::exit(&mut self.area)?)
+    }
+
+    fn has_event(&self) -> bool {
+        let brief = self.brief.as_ref();
+        brief.is_some_and(|brief| brief.has_event(&self.fd).unwrap_or(false))
     }
 
     fn run_briefly(&mut self) -> Result<BriefRun<'_>, BriefError> {

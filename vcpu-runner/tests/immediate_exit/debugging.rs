@@ -175,19 +175,30 @@ fn a_guest_that_single_steps_itself_keeps_its_flag() {
     assert_ne!(vcpu.fd().get_regs().unwrap().rflags & TF, 0);
     assert_eq!(machine.guest.progress(&machine.memory).unwrap(), 0);
 
-    // With an event, the flag is in its frame, where the processor puts it.
-    let mut vcpu = machine.vcpu(1, Program::Count, order);
+    // With an event as well, and so the others are left: the flag is in the frame, where the processor
+    // puts it.
+    let refused = MechanismOrder::only(Mechanism::StepAndBreakpoint);
+    let mut vcpu = machine.vcpu(1, Program::Count, refused);
     machine.restart(&vcpu, Program::Count);
     set_tf(&vcpu);
     machine.inject(&vcpu, Event::Interrupt(0x50));
+    assert!(matches!(
+        vcpu.run_briefly(),
+        Err(BriefError::NotEntered(NotEntered::NoMechanism { reasons }))
+            if reasons.contains("single-steps itself")
+    ));
+    // An endless handler: wherever the timer ends the entry, its frame is still there.
+    let endless = Machine::new(test, Mode::Long, Handlers::Endless, false).unwrap();
+    let mut vcpu = endless.vcpu(0, Program::Count, order);
+    endless.restart(&vcpu, Program::Count);
+    set_tf(&vcpu);
+    endless.inject(&vcpu, Event::Interrupt(0x50));
     let report = entered(&mut vcpu);
-    let regs = vcpu.fd().get_regs().unwrap();
-    let count = machine.guest.count(&machine.memory, 0x50).unwrap();
-    if machine.guest.executed(0x50, &regs).is_some() && count == 0 {
-        let frame = machine.guest.frame(&machine.memory, regs.rsp, false);
-        assert_ne!(frame.unwrap().flags & TF, 0, "{report:?}");
-        assert_eq!(regs.rflags & TF, 0, "{report:?}");
-    }
+    assert_eq!(report.injection, vcpu_runner::Injection::Consumed);
+    let sp = guest_programs::STACK_TOP - endless.guest.frame_len(false);
+    let frame = endless.guest.frame(&endless.memory, sp, false).unwrap();
+    assert_ne!(frame.flags & TF, 0, "{report:?}, {frame:x?}");
+    assert_eq!(vcpu.fd().get_regs().unwrap().rflags & TF, 0, "{report:?}");
 }
 
 /// PUSHF stores the flag of a step where the guest sees it.

@@ -16,3 +16,4 @@ mod machine;
 mod mixer;
 mod mixture;
 mod refusals;
+mod regressions;

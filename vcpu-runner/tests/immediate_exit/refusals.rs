@@ -142,6 +142,7 @@ fn each_mechanism_says_what_it_lacks() {
         with_event: vec![],
         without_event: vec![],
         steps_through_delivery: false,
+        steps_user_code: false,
     };
     let mut vcpu = machine.vcpu(index + 1, Program::Spin, none);
     assert!(refusal(&mut vcpu).to_string().contains("none was allowed"));

@@ -3,9 +3,10 @@
 //! One immediate exit: look at the vCPU, choose a mechanism, enter, look again, until the guest was
 //! entered.
 
+use std::io;
 use std::time::Instant;
 
-use kvm_bindings::kvm_guest_debug;
+use kvm_bindings::{KVM_GUESTDBG_BLOCKIRQ, kvm_guest_debug};
 use kvm_ioctls::VcpuFd;
 
 use super::interrupt_window::InterruptWindow;
@@ -23,7 +24,7 @@ use crate::kvm::vcpu::enter;
 use crate::{BriefError, Error, Evidence, ExitKind, ImmediateExit, NotEntered, RunError};
 
 /// How often an entry is tried again because the event was not delivered with it.
-const UNDELIVERED_ATTEMPTS: u32 = 32;
+const UNDELIVERED_ATTEMPTS: u32 = 8;
 
 /// What one vCPU has for immediate exits.
 #[derive(Debug)]
@@ -32,6 +33,16 @@ pub(in crate::kvm) struct BriefEntries {
     sources: Sources,
     timer: ThreadTimer,
     toolbox: Toolbox,
+    can_block_interrupts: bool,
+}
+
+/// What KVM can do for the vCPU.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kvm) struct Abilities {
+    /// KVM_CAP_SYNC_REGS: what KVM_RUN can leave in the run area.
+    pub(in crate::kvm) sync_fields: u64,
+    /// KVM_CAP_SET_GUEST_DEBUG2: the flags of KVM_SET_GUEST_DEBUG.
+    pub(in crate::kvm) debug_flags: u32,
 }
 
 /// The vCPU for the time of one immediate exit.
@@ -91,14 +102,14 @@ impl BriefEntries {
     pub(in crate::kvm) fn new(
         set_up: ImmediateExitSetUp,
         fd: &VcpuFd,
-        sync_fields: u64,
+        abilities: Abilities,
     ) -> Result<Self, Error> {
         let through = match set_up.order.steps_through_delivery {
             true => ThroughDelivery::StopsInHandler,
             false => ThroughDelivery::Lost,
         };
         Ok(Self {
-            sources: Sources::of(fd, sync_fields),
+            sources: Sources::of(fd, abilities.sync_fields),
             timer: ThreadTimer::new(set_up.timer_signal()?)?,
             toolbox: Toolbox {
                 step: Step::new(through),
@@ -107,8 +118,14 @@ impl BriefEntries {
                 timer: Timer::new(Taken::ByHandler),
                 blocked_signal: Timer::new(Taken::ByKvmRun),
             },
+            can_block_interrupts: abilities.debug_flags & KVM_GUESTDBG_BLOCKIRQ != 0,
             set_up,
         })
+    }
+
+    /// Whether an event waits that an entry would deliver.
+    pub(in crate::kvm) fn has_event(&self, fd: &VcpuFd) -> Result<bool, kvm_ioctls::Error> {
+        Ok(!self.sources.look(fd)?.deliverable().is_empty())
     }
 
     /// Makes an immediate exit.
@@ -133,7 +150,11 @@ impl BriefEntries {
             debug,
             wants_window,
             backstop: self.set_up.backstop,
+            steps_user_code: self.set_up.order.steps_user_code,
+            can_block_interrupts: self.can_block_interrupts,
         };
+        // Those that KVM has refused, with its error numbers.
+        let mut refused: Vec<(Mechanism, i32)> = Vec::new();
         let mut attempts = 0;
         loop {
             // Before it costs anything: somebody wants the vCPU outside.
@@ -143,11 +164,22 @@ impl BriefEntries {
             let before = self.sources.look(fd).map_err(failed)?;
             before.check_enterable()?;
             let with_event = !before.deliverable().is_empty();
-            let wanted = self.set_up.mechanisms(with_event);
-            let mechanism = choose(&mut self.toolbox, wanted, &before, &tools)?;
+            let wanted = match before.is_halted() && !with_event {
+                // What would wake it is KVM's to know: a try, and not for long.
+                true => &[Mechanism::BlockedSignal],
+                false => self.set_up.mechanisms(with_event),
+            };
+            let mechanism = choose(&mut self.toolbox, wanted, &refused, &before, &tools)?;
             let apply = self.toolbox.get(mechanism);
             attempts += 1;
-            let attempt = attempt(apply, &self.sources, &before, &mut tools)?;
+            let attempt = match attempt(apply, &self.sources, &before, &mut tools) {
+                Err(Failed::Arm(error)) => {
+                    refused.push((mechanism, error.errno()));
+                    continue;
+                }
+                Err(Failed::Run(error)) => return Err(error),
+                Ok(attempt) => attempt,
+            };
             let undelivered = matches!(
                 &attempt,
                 Attempt::Entered { end: End::Interrupted, after, .. }
@@ -199,22 +231,42 @@ impl BriefEntries {
 }
 
 fn failed(error: kvm_ioctls::Error) -> BriefError {
-    BriefError::Run(RunError::Failed(error.errno()))
+    BriefError::State(error.errno())
+}
+
+/// Why an attempt was none.
+enum Failed {
+    /// KVM, or the system, refuses what the mechanism needs.
+    Arm(kvm_ioctls::Error),
+    /// The vCPU cannot be run, or not looked at.
+    Run(BriefError),
+}
+
+impl From<BriefError> for Failed {
+    fn from(error: BriefError) -> Self {
+        Self::Run(error)
+    }
 }
 
 /// The first of `wanted` that can be used now.
 fn choose(
     toolbox: &mut Toolbox,
     wanted: &[Mechanism],
+    refused: &[(Mechanism, i32)],
     situation: &Situation,
     tools: &Tools<'_>,
 ) -> Result<Mechanism, BriefError> {
     let mut reasons = String::new();
     for &mechanism in wanted {
+        let separator = if reasons.is_empty() { "" } else { "; " };
+        if let Some((_, errno)) = refused.iter().find(|(found, _)| *found == mechanism) {
+            let error = io::Error::from_raw_os_error(*errno);
+            reasons += &format!("{separator}{mechanism}: refused: {error}");
+            continue;
+        }
         match toolbox.get(mechanism).prepare(situation, tools) {
             Ok(()) => return Ok(mechanism),
             Err(Refusal::Unmet(unmet)) => {
-                let separator = if reasons.is_empty() { "" } else { "; " };
                 reasons += &format!("{separator}{mechanism}: {unmet}");
             }
             Err(Refusal::Ioctl(error)) => return Err(failed(error)),
@@ -232,7 +284,7 @@ fn attempt(
     sources: &Sources,
     before: &Situation,
     tools: &mut Tools<'_>,
-) -> Result<Attempt, BriefError> {
+) -> Result<Attempt, Failed> {
     sources.prepare(tools.area);
     let armed = apply.arm(tools);
     let ran = match armed {
@@ -242,13 +294,17 @@ fn attempt(
     // Whatever came: what is the user's is the user's again.
     let disarmed = apply.disarm(tools);
     let after = sources.look_after(tools.fd, tools.area);
-    armed.and(disarmed).map_err(failed)?;
+    armed.map_err(Failed::Arm)?;
+    disarmed.map_err(failed)?;
     let end = match ran {
-        Ok(()) => End::Exit(decode::exit(tools.area).map_err(RunError::from)?.kind()),
+        Ok(()) => {
+            let exit = decode::exit(tools.area).map_err(RunError::from);
+            End::Exit(exit.map_err(BriefError::from)?.kind())
+        }
         Err(RunError::Interrupted) => End::Interrupted,
         // Woken by another vCPU that starts this one.
-        Err(RunError::Again) => return Err(NotEntered::NotStarted.into()),
-        Err(error) => return Err(error.into()),
+        Err(RunError::Again) => return Err(BriefError::from(NotEntered::NotStarted).into()),
+        Err(error) => return Err(BriefError::from(error).into()),
     };
     let after = after.map_err(failed)?;
     let found = before.evidence(&after);

@@ -3,8 +3,8 @@
 //! KVM_SET_GUEST_DEBUG for two: what the user debugs, and what an immediate exit adds for one entry.
 
 use kvm_bindings::{
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_BP, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_SINGLESTEP,
-    KVM_GUESTDBG_USE_HW_BP, kvm_guest_debug,
+    KVM_GUESTDBG_BLOCKIRQ, KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_BP, KVM_GUESTDBG_INJECT_DB,
+    KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvm_guest_debug,
 };
 
 use super::mechanism::{Owner, Unmet};
@@ -41,6 +41,12 @@ fn user_slots(user: &kvm_guest_debug) -> u64 {
 }
 
 impl DebugControl {
+    /// Holds back interrupts that nobody has foreseen, for the entry.
+    pub(super) fn blocking_interrupts(mut self) -> Self {
+        self.merged.control |= KVM_GUESTDBG_BLOCKIRQ;
+        self
+    }
+
     /// The user's debugging as it is, and a step or breakpoints on instructions, or both.
     pub(super) fn merge(
         user: &kvm_guest_debug,

@@ -11,8 +11,8 @@ const NMI: u8 = 2;
 /// What waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Events {
-    /// An exception, injected or about to be, and whether it has an error code.
-    exception: Option<(u8, bool)>,
+    /// An exception, injected or about to be.
+    exception: Option<u8>,
     /// An external or software interrupt whose injection is under way.
     interrupt: Option<u8>,
     /// NMIs, injected or pending.
@@ -32,8 +32,6 @@ pub(super) struct Events {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) vector: u8,
-    /// Whether an error code is pushed, outside of real mode.
-    pub(super) error_code: bool,
 }
 
 impl Events {
@@ -42,7 +40,7 @@ impl Events {
         let waits = exception.injected != 0 || exception.pending != 0;
         let (requested, class) = lapic.map(requested).unwrap_or_default();
         Self {
-            exception: waits.then_some((exception.nr, exception.has_error_code != 0)),
+            exception: waits.then_some(exception.nr),
             interrupt: (events.interrupt.injected != 0).then_some(events.interrupt.nr),
             nmis: events.nmi.injected.saturating_add(events.nmi.pending),
             nmi_blocked: events.nmi.injected == 0
@@ -61,20 +59,15 @@ impl Events {
     /// Those that the next entry may deliver, with the guest's interrupts on or off.
     pub(super) fn deliverable(&self, interrupts_on: bool) -> Vec<Event> {
         let mut events = Vec::new();
-        let plain = |vector| Event {
-            vector,
-            error_code: false,
-        };
-        if let Some((vector, error_code)) = self.exception {
-            events.push(Event { vector, error_code });
-        }
-        events.extend(self.interrupt.map(plain));
+        let event = |vector| Event { vector };
+        events.extend(self.exception.map(event));
+        events.extend(self.interrupt.map(event));
         if self.nmis > 0 && !self.nmi_blocked {
-            events.push(plain(NMI));
+            events.push(event(NMI));
         }
         if interrupts_on && !self.shadow && self.interrupt.is_none() {
             let highest = self.requested.iter().max().copied();
-            events.extend(highest.filter(|vector| vector >> 4 > self.class).map(plain));
+            events.extend(highest.filter(|vector| vector >> 4 > self.class).map(event));
         }
         events
     }
@@ -82,6 +75,11 @@ impl Events {
     /// Whether anything waits, deliverable or not.
     pub(super) fn waits(&self) -> bool {
         self.exception.is_some() || self.interrupt.is_some() || self.nmis > 0
+    }
+
+    /// Whether the local APIC still has `vector` to deliver.
+    pub(super) fn has_request(&self, vector: u8) -> bool {
+        self.requested.contains(&vector)
     }
 
     /// Whether any of these is not there any more in `after`.
@@ -152,7 +150,6 @@ mod tests {
             of(|e| {
                 e.exception.injected = 1;
                 e.exception.nr = 13;
-                e.exception.has_error_code = 1;
             }),
             of(|e| {
                 e.exception.pending = 1;

@@ -19,35 +19,8 @@ const TRAP_GATE_16: u8 = 0x7;
 const INTERRUPT_GATE: u8 = 0xe;
 const TRAP_GATE: u8 = 0xf;
 
-/// How wide the values of an interrupt frame are, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FrameWidth {
-    Two = 2,
-    Four = 4,
-    Eight = 8,
-}
-
-/// The handler of a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Handler {
-    /// Linear address of its first instruction.
-    pub(super) address: u64,
-    /// What its frame is made of.
-    pub(super) width: FrameWidth,
-    /// Whether error codes are pushed at all.
-    pub(super) error_codes: bool,
-    /// The interrupt stack that it has, from 1; 0 for none.
-    pub(super) ist: u8,
-    /// The privilege level that it runs at.
-    pub(super) cpl: u8,
-}
-
-/// Finds the handler of `vector`.
-pub(super) fn find(
-    sregs: &kvm_sregs,
-    memory: &Linear<'_>,
-    vector: u8,
-) -> Result<Handler, NoHandler> {
+/// The linear address of the first instruction of the handler of `vector`.
+pub(super) fn find(sregs: &kvm_sregs, memory: &Linear<'_>, vector: u8) -> Result<u64, NoHandler> {
     let long = sregs.efer & EFER_LMA != 0;
     if sregs.cr0 & CR0_PE == 0 {
         return real_mode(sregs, memory, vector);
@@ -67,121 +40,75 @@ fn entry(sregs: &kvm_sregs, vector: u8, size: u64) -> Result<u64, NoHandler> {
     Ok(sregs.idt.base.wrapping_add(offset))
 }
 
-fn real_mode(sregs: &kvm_sregs, memory: &Linear<'_>, vector: u8) -> Result<Handler, NoHandler> {
+fn real_mode(sregs: &kvm_sregs, memory: &Linear<'_>, vector: u8) -> Result<u64, NoHandler> {
     let [ip_low, ip_high, cs_low, cs_high] = memory.read(entry(sregs, vector, 4)?)?;
     let ip = u16::from_le_bytes([ip_low, ip_high]);
     let cs = u16::from_le_bytes([cs_low, cs_high]);
-    Ok(Handler {
-        address: (u64::from(cs) << 4) + u64::from(ip),
-        width: FrameWidth::Two,
-        error_codes: false,
-        ist: 0,
-        cpl: 0,
-    })
+    Ok((u64::from(cs) << 4) + u64::from(ip))
 }
 
 /// An 8-byte gate, or the first half of a 16-byte one.
 struct Gate {
     offset: u32,
     selector: u16,
-    ist: u8,
     kind: u8,
 }
 
 impl Gate {
     fn new(bytes: [u8; 8]) -> Result<Self, NoHandler> {
-        let [o0, o1, s0, s1, ist, access, o2, o3] = bytes;
+        let [o0, o1, s0, s1, _ist, access, o2, o3] = bytes;
         if access & PRESENT == 0 {
             return Err(NoHandler::NotPresent);
         }
         Ok(Self {
             offset: u32::from_le_bytes([o0, o1, o2, o3]),
             selector: u16::from_le_bytes([s0, s1]),
-            ist: ist & 0b111,
             kind: access & 0x1f,
         })
     }
 }
 
-fn long_mode(sregs: &kvm_sregs, memory: &Linear<'_>, vector: u8) -> Result<Handler, NoHandler> {
+fn long_mode(sregs: &kvm_sregs, memory: &Linear<'_>, vector: u8) -> Result<u64, NoHandler> {
     let at = entry(sregs, vector, 16)?;
     let gate = Gate::new(memory.read(at)?)?;
     let high = u32::from_le_bytes(memory.read(at.wrapping_add(8))?);
     if !matches!(gate.kind, INTERRUPT_GATE | TRAP_GATE) {
         return Err(NoHandler::GateType(gate.kind));
     }
-    let segment = Segment::find(sregs, memory, gate.selector)?;
-    Ok(Handler {
-        // Code segments have base 0 in 64-bit mode.
-        address: u64::from(high) << 32 | u64::from(gate.offset),
-        width: FrameWidth::Eight,
-        error_codes: true,
-        ist: gate.ist,
-        cpl: segment.handler_cpl(sregs),
-    })
+    // Code segments have base 0 in 64-bit mode.
+    Ok(u64::from(high) << 32 | u64::from(gate.offset))
 }
 
-fn protected_mode(
-    sregs: &kvm_sregs,
-    memory: &Linear<'_>,
-    vector: u8,
-) -> Result<Handler, NoHandler> {
+fn protected_mode(sregs: &kvm_sregs, memory: &Linear<'_>, vector: u8) -> Result<u64, NoHandler> {
     let gate = Gate::new(memory.read(entry(sregs, vector, 8)?)?)?;
-    let (offset, width) = match gate.kind {
-        INTERRUPT_GATE | TRAP_GATE => (gate.offset, FrameWidth::Four),
-        INTERRUPT_GATE_16 | TRAP_GATE_16 => (gate.offset & 0xffff, FrameWidth::Two),
+    let offset = match gate.kind {
+        INTERRUPT_GATE | TRAP_GATE => gate.offset,
+        INTERRUPT_GATE_16 | TRAP_GATE_16 => gate.offset & 0xffff,
         other => return Err(NoHandler::GateType(other)),
     };
-    let segment = Segment::find(sregs, memory, gate.selector)?;
-    Ok(Handler {
-        address: u64::from(segment.base.wrapping_add(offset)),
-        width,
-        error_codes: true,
-        ist: 0,
-        cpl: segment.handler_cpl(sregs),
-    })
+    let base = segment_base(sregs, memory, gate.selector)?;
+    Ok(base.wrapping_add(offset).into())
 }
 
-/// A code segment's descriptor.
-struct Segment {
-    base: u32,
-    access: u8,
-}
-
-impl Segment {
-    /// The one that `selector` names in the GDT or the LDT.
-    fn find(sregs: &kvm_sregs, memory: &Linear<'_>, selector: u16) -> Result<Self, NoHandler> {
-        let local = selector & 4 != 0;
-        let offset = u64::from(selector & !7);
-        let (base, limit) = match local {
-            true => {
-                let kvm_segment { base, limit, .. } = sregs.ldt;
-                (base, u64::from(limit))
-            }
-            false => (sregs.gdt.base, u64::from(sregs.gdt.limit)),
-        };
-        if offset + 7 > limit || (!local && offset == 0) {
-            return Err(NoHandler::Segment(selector));
+/// The base of the segment that `selector` names in the GDT or the LDT.
+fn segment_base(sregs: &kvm_sregs, memory: &Linear<'_>, selector: u16) -> Result<u32, NoHandler> {
+    let local = selector & 4 != 0;
+    let offset = u64::from(selector & !7);
+    let (base, limit) = match local {
+        true => {
+            let kvm_segment { base, limit, .. } = sregs.ldt;
+            (base, u64::from(limit))
         }
-        let [_, _, b0, b1, b2, access, _, b3] = memory.read(base.wrapping_add(offset))?;
-        if access & PRESENT == 0 {
-            return Err(NoHandler::Segment(selector));
-        }
-        Ok(Self {
-            base: u32::from_le_bytes([b0, b1, b2, b3]),
-            access,
-        })
+        false => (sregs.gdt.base, u64::from(sregs.gdt.limit)),
+    };
+    if offset + 7 > limit || (!local && offset == 0) {
+        return Err(NoHandler::Segment(selector));
     }
-
-    /// The privilege level that a handler in it runs at (SDM 3, 7.12.1.1): the segment's, or, where it
-    /// is conforming, that of the interrupted program.
-    fn handler_cpl(&self, sregs: &kvm_sregs) -> u8 {
-        const CONFORMING: u8 = 1 << 2;
-        match self.access & CONFORMING {
-            0 => self.access >> 5 & 0b11,
-            _ => sregs.ss.dpl,
-        }
+    let [_, _, b0, b1, b2, access, _, b3] = memory.read(base.wrapping_add(offset))?;
+    if access & PRESENT == 0 {
+        return Err(NoHandler::Segment(selector));
     }
+    Ok(u32::from_le_bytes([b0, b1, b2, b3]))
 }
 
 #[cfg(test)]
@@ -211,7 +138,7 @@ mod tests {
         sregs
     }
 
-    fn find_in(ram: &GuestMemoryMmap, sregs: &kvm_sregs, vector: u8) -> Result<Handler, NoHandler> {
+    fn find_in(ram: &GuestMemoryMmap, sregs: &kvm_sregs, vector: u8) -> Result<u64, NoHandler> {
         let identity = |address| Some(address);
         find(sregs, &Linear::new(&identity, ram), vector)
     }
@@ -230,12 +157,7 @@ mod tests {
     fn real_mode_has_four_bytes_a_vector() {
         let ram = ram();
         put(&ram, TABLE + 4 * 0x21, [0x34, 0x12, 0x00, 0xf0]);
-        let handler = find_in(&ram, &sregs(0, 0), 0x21).unwrap();
-        assert_eq!(handler.address, 0xf_1234);
-        assert_eq!(
-            (handler.width, handler.error_codes),
-            (FrameWidth::Two, false)
-        );
+        assert_eq!(find_in(&ram, &sregs(0, 0), 0x21), Ok(0xf_1234));
         let mut short = sregs(0, 0);
         short.idt.limit = 4 * 0x21 + 2;
         assert_eq!(find_in(&ram, &short, 0x21), Err(NoHandler::BeyondLimit));
@@ -251,16 +173,8 @@ mod tests {
         put(&ram, TABLE + 16, [0x78, 0x56, 8, 0, 0, 0x87, 0x34, 0x12]);
         put(&ram, TABLE + 24, [0, 0, 8, 0, 0, 0x85, 0, 0]);
         put(&ram, TABLE + 32, [0, 0, 8, 0, 0, 0x0e, 0, 0]);
-        let handler = find_in(&ram, &sregs, 1).unwrap();
-        assert_eq!(
-            (handler.address, handler.width),
-            (0x1244_5678, FrameWidth::Four)
-        );
-        let handler = find_in(&ram, &sregs, 2).unwrap();
-        assert_eq!(
-            (handler.address, handler.width),
-            (0x10_5678, FrameWidth::Two)
-        );
+        assert_eq!(find_in(&ram, &sregs, 1), Ok(0x1244_5678));
+        assert_eq!(find_in(&ram, &sregs, 2), Ok(0x10_5678));
         assert_eq!(find_in(&ram, &sregs, 3), Err(NoHandler::GateType(5)));
         assert_eq!(find_in(&ram, &sregs, 4), Err(NoHandler::NotPresent));
         // Nothing but zeroes.
@@ -278,42 +192,22 @@ mod tests {
             // Not present.
             (3, 0x10, Err(NoHandler::Segment(0x10))),
             // In the LDT, ring 3.
-            (4, 0xf, Ok((0x2000, 3))),
+            (4, 0xf, Ok(0x2000)),
             (5, 0x17, Err(NoHandler::Segment(0x17))),
         ] {
             let at = TABLE + 8 * u64::from(vector);
             put(&ram, at, [0, 0, selector, 0, 0, 0x8e, 0, 0]);
-            let found = find_in(&ram, &sregs, vector);
-            assert_eq!(
-                found.map(|handler| (handler.address, handler.cpl)),
-                expected
-            );
+            assert_eq!(find_in(&ram, &sregs, vector), expected);
         }
     }
 
     #[test]
-    fn a_conforming_handler_keeps_the_privilege() {
-        let ram = ram();
-        let mut sregs = sregs(CR0_PE, 0);
-        sregs.ss.dpl = 3;
-        put(&ram, GDT + 8, descriptor(0, 0x9b));
-        put(&ram, GDT + 16, descriptor(0, 0x9f));
-        put(&ram, TABLE + 8, [0, 0, 8, 0, 0, 0x8e, 0, 0]);
-        put(&ram, TABLE + 16, [0, 0, 16, 0, 0, 0x8e, 0, 0]);
-        assert_eq!(find_in(&ram, &sregs, 1).unwrap().cpl, 0);
-        assert_eq!(find_in(&ram, &sregs, 2).unwrap().cpl, 3);
-    }
-
-    #[test]
-    fn long_mode_has_sixteen_bytes_a_vector_and_interrupt_stacks() {
+    fn long_mode_has_sixteen_bytes_a_vector() {
         let ram = ram();
         let sregs = sregs(CR0_PE, EFER_LMA);
-        put(&ram, GDT + 8, descriptor(0, 0x9b));
         put(&ram, TABLE + 32, [0x78, 0x56, 8, 0, 3, 0x8e, 0x34, 0x12]);
         put(&ram, TABLE + 40, [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
-        let handler = find_in(&ram, &sregs, 2).unwrap();
-        assert_eq!(handler.address, 0xffff_ffff_1234_5678);
-        assert_eq!((handler.ist, handler.cpl), (3, 0));
+        assert_eq!(find_in(&ram, &sregs, 2), Ok(0xffff_ffff_1234_5678));
         // 16-bit gates are none here.
         put(&ram, TABLE + 48, [0, 0, 8, 0, 0, 0x86, 0, 0]);
         assert_eq!(find_in(&ram, &sregs, 3), Err(NoHandler::GateType(6)));

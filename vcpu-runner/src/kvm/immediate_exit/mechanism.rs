@@ -19,8 +19,8 @@ use crate::kvm::run_area::RunArea;
 ///
 /// | mechanism | guarantee | where it can be used |
 /// |---|---|---|
-/// | [`Step`](Self::Step) | one instruction, where no event is delivered | not while the guest single-steps itself, nor at an instruction that reads or writes RFLAGS as a whole; with an event only on hosts that were seen to stop in its handler |
-/// | [`StepAndBreakpoint`](Self::StepAndBreakpoint) | no instruction of the event's handler | an event is to be delivered, its handler can be found through the guest's IDT or IVT, and a debug register is free |
+/// | [`Step`](Self::Step) | one instruction, where no event is delivered | not while the guest debugs itself (TF, DR7), nor at an instruction that reads or writes RFLAGS as a whole; user code, and events, only on hosts that were seen to step them |
+/// | [`StepAndBreakpoint`](Self::StepAndBreakpoint) | no instruction of the event's handler | an event is to be delivered, its handler can be found through the guest's IDT or IVT, a debug register is free, and the guest does not debug itself |
 /// | [`InterruptWindow`](Self::InterruptWindow) | none on processors that KVM lets run the guest | no in-kernel PIC, no event, interrupts on |
 /// | [`Timer`](Self::Timer) | none; as few instructions as the delay lets through | everywhere |
 /// | [`BlockedSignal`](Self::BlockedSignal) | none; as [`Timer`](Self::Timer), and no signal handler ever runs | everywhere |
@@ -86,6 +86,15 @@ pub enum Unmet {
     /// The guest has RFLAGS.TF set: stepping it would take its own steps away.
     #[error("the guest single-steps itself")]
     GuestSteps,
+    /// The guest's own breakpoints (DR7) are on: KVM gives their exceptions to whoever debugs.
+    #[error("the guest has breakpoints of its own on")]
+    GuestBreakpoints,
+    /// The guest runs user code, which is not stepped on this host as far as is known.
+    #[error("the guest runs user code, which this host does not step")]
+    UserCode,
+    /// The guest is in virtual-8086 mode.
+    #[error("the guest is in virtual-8086 mode")]
+    Virtual8086,
     /// The instruction at RIP would show the guest that it is being stepped.
     #[error("the guest's next instruction reads or writes RFLAGS as a whole")]
     FlagsInstruction,
@@ -141,6 +150,10 @@ pub(super) struct Tools<'a> {
     pub(super) wants_window: bool,
     /// After which time an entry ends that nothing else has ended.
     pub(super) backstop: Duration,
+    /// Whether a single step of guest user code was seen to work.
+    pub(super) steps_user_code: bool,
+    /// Whether KVM can hold back interrupts for an entry (KVM_GUESTDBG_BLOCKIRQ).
+    pub(super) can_block_interrupts: bool,
 }
 
 /// A debug exit, and whose it is.

@@ -43,7 +43,7 @@ mod step_and_breakpoint;
 mod thread_timer;
 mod timer;
 
-pub(super) use brief::{BriefEntries, Entry, Ran};
+pub(super) use brief::{Abilities, BriefEntries, Entry, Ran};
 
 pub use guest_ram::GuestRam;
 pub use interrupt_window::Pic;

@@ -15,6 +15,9 @@ pub struct MechanismOrder {
     /// Whether a single step that meets the delivery of an event was seen to stop in its handler.
     /// Where it was not, [`Mechanism::Step`] is never used with an event.
     pub steps_through_delivery: bool,
+    /// Whether a single step of guest user code was seen to work. Where it was not, user code is not
+    /// stepped.
+    pub steps_user_code: bool,
 }
 
 impl MechanismOrder {
@@ -24,6 +27,7 @@ impl MechanismOrder {
             with_event: vec![Mechanism::BlockedSignal, Mechanism::Timer],
             without_event: vec![Mechanism::BlockedSignal, Mechanism::Timer],
             steps_through_delivery: false,
+            steps_user_code: false,
         }
     }
 
@@ -33,6 +37,7 @@ impl MechanismOrder {
             with_event: vec![mechanism],
             without_event: vec![mechanism],
             steps_through_delivery: true,
+            steps_user_code: true,
         }
     }
 }

@@ -61,14 +61,14 @@ pub struct Measured {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostMechanisms {
     measured: Vec<Measured>,
+    steps_user_code: bool,
 }
 
 impl HostMechanisms {
     /// Measures all mechanisms on this host, in a VM of its own: some milliseconds, or some tens
     /// where a mechanism does not do what it should.
     ///
-    /// Must not be called on a thread that blocks signals or is kicked meanwhile: such an entry
-    /// counts as missed.
+    /// A thread that is kicked meanwhile misses entries, which are counted.
     ///
     /// # Errors
     /// [`ProbeError`] if there can be no guest to measure with. A mechanism that does not work is no
@@ -84,7 +84,14 @@ impl HostMechanisms {
         });
         Ok(Self {
             measured: measured.collect::<Result<_, ProbeError>>()?,
+            steps_user_code: steps_user_code(kvm)?,
         })
+    }
+
+    /// Whether a single step of guest user code stops after one instruction. There are hosts on which
+    /// it does only in guest kernels: the guest gets the debug exception.
+    pub fn steps_user_code(&self) -> bool {
+        self.steps_user_code
     }
 
     /// What was measured, in the order of [`Mechanism::ALL`].
@@ -92,8 +99,9 @@ impl HostMechanisms {
         &self.measured
     }
 
-    /// The mechanisms that work here, strongest first: the one that lets through the fewest
-    /// instructions at its worst; of equals the quickest.
+    /// The mechanisms that work here, strongest first: those that stop the guest, in the order of the
+    /// instructions that they let through; then the timers, which may let through none but promise
+    /// nothing; then those that were seen not to stop it. Of equals the quickest.
     pub fn order(&self) -> MechanismOrder {
         let step = self
             .measured
@@ -105,6 +113,7 @@ impl HostMechanisms {
             steps_through_delivery: step
                 .and_then(|step| step.with_event.as_ref().ok())
                 .is_some_and(|sample| sample.most_instructions <= 1),
+            steps_user_code: self.steps_user_code,
         }
     }
 
@@ -114,9 +123,39 @@ impl HostMechanisms {
             .iter()
             .filter_map(|measured| Some((measured.mechanism, *sample(measured)?)))
             .collect();
-        found.sort_by_key(|(_, sample)| (sample.most_instructions, sample.time));
+        found.sort_by_key(|(mechanism, sample)| {
+            let class = match mechanism {
+                Mechanism::Timer | Mechanism::BlockedSignal => Class::HitsOrMisses,
+                _ if sample.most_instructions <= 1 => Class::Stops,
+                _ => Class::DoesNotStop,
+            };
+            (class, sample.instructions, sample.time)
+        });
         found.into_iter().map(|(mechanism, _)| mechanism).collect()
     }
+}
+
+/// What a mechanism is good for on this host, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Stops,
+    HitsOrMisses,
+    DoesNotStop,
+}
+
+/// Tries one step in ring 3.
+fn steps_user_code(kvm: &Kvm) -> Result<bool, ProbeError> {
+    let bench = Bench::new(kvm, Mechanism::Step)?;
+    let Bench(mut guest) = bench;
+    guest.enter_user_mode()?;
+    guest.restart_at(PROGRAM, 0)?;
+    let stepped = matches!(
+        guest.vcpu().run_briefly(),
+        Ok(BriefRun::Entered { exit: None, .. })
+    );
+    let regs = guest.vcpu().fd().get_regs();
+    let rip = regs.map_err(ioctl("KVM_GET_REGS"))?.rip;
+    Ok(stepped && rip == PROGRAM + 1)
 }
 
 /// What an entry is to deliver.
@@ -223,5 +262,59 @@ impl Bench {
             index if index == nops => nops + 2 * regs.rcx,
             _ => (nops + 2 * regs.rcx).saturating_sub(1),
         })
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    fn measured(mechanism: Mechanism, instructions: u64, most: u64, micros: u64) -> Measured {
+        let sample = Sample {
+            instructions,
+            most_instructions: most,
+            time: Duration::from_micros(micros),
+            entries: 12,
+            missed: 0,
+        };
+        Measured {
+            mechanism,
+            with_event: Ok(sample),
+            without_event: Err("no".to_owned()),
+        }
+    }
+
+    /// A timer that was lucky twelve times is not stronger than what stops the guest.
+    #[test]
+    fn what_stops_the_guest_comes_before_what_may_hit_it() {
+        let host = HostMechanisms {
+            measured: vec![
+                measured(Mechanism::Step, 900_000, 1_000_000, 5000),
+                measured(Mechanism::StepAndBreakpoint, 0, 0, 90),
+                measured(Mechanism::Timer, 0, 0, 30),
+                measured(Mechanism::BlockedSignal, 0, 4000, 20),
+            ],
+            steps_user_code: false,
+        };
+        let order = host.order();
+        assert_eq!(
+            order.with_event,
+            [
+                Mechanism::StepAndBreakpoint,
+                Mechanism::BlockedSignal,
+                Mechanism::Timer,
+                Mechanism::Step,
+            ]
+        );
+        assert!(order.without_event.is_empty() && !order.steps_through_delivery);
+        let mut stops = host.clone();
+        stops.measured[0] = measured(Mechanism::Step, 1, 1, 10);
+        let order = stops.order();
+        assert_eq!(
+            order.with_event[..2],
+            [Mechanism::StepAndBreakpoint, Mechanism::Step]
+        );
+        assert!(order.steps_through_delivery);
     }
 }

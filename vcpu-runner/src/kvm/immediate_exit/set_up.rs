@@ -52,8 +52,7 @@ impl ImmediateExitSetUp {
         self
     }
 
-    /// The signal of the vCPU's timer: SIGSTKFLT, which nothing else uses, unless told otherwise. It
-    /// must not be the signal that kicks the vCPU.
+    /// The signal of the vCPU's timer: SIGSTKFLT, which nothing else uses, unless told otherwise.
     #[must_use]
     pub fn signal(mut self, signal: KickSignal) -> Self {
         self.signal = Some(signal);
@@ -67,10 +66,11 @@ impl ImmediateExitSetUp {
         self
     }
 
-    /// After which time an entry ends that its mechanism has not ended.
+    /// After which time an entry ends that its mechanism has not ended, a microsecond at least.
     #[must_use]
     pub fn backstop(mut self, backstop: Duration) -> Self {
-        self.backstop = backstop;
+        // Zero would be never.
+        self.backstop = backstop.max(Duration::from_micros(1));
         self
     }
 

@@ -20,6 +20,9 @@ const SYNC_FIELDS: u64 = 0b111;
 /// RFLAGS bits (SDM 1, 3.4.3).
 pub(super) const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_IF: u64 = 1 << 9;
+const RFLAGS_VM: u64 = 1 << 17;
+const EFER_LMA: u64 = 1 << 10;
+const CR0_PE: u64 = 1 << 0;
 
 /// A vCPU's state, as far as it matters here.
 #[derive(Clone, Debug)]
@@ -124,7 +127,6 @@ impl Situation {
     pub(super) fn check_enterable(&self) -> Result<(), NotEntered> {
         match self.mp_state {
             KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED => Err(NotEntered::NotStarted),
-            KVM_MP_STATE_HALTED if self.deliverable().is_empty() => Err(NotEntered::Halted),
             _ => Ok(()),
         }
     }
@@ -139,8 +141,11 @@ impl Situation {
         if self.events.any_consumed(&after.events) {
             return Some(Evidence::Injection);
         }
-        if self.exits < after.exits {
-            return Some(Evidence::Counter);
+        match (self.exits, after.exits) {
+            (Some(before), Some(after)) if before < after => return Some(Evidence::Counter),
+            // It counts every entry, so there was none: what has changed was KVM's doing.
+            (Some(_), Some(_)) => return None,
+            _ => {}
         }
         // Not RFLAGS: KVM itself has a say in TF. Not the segments: an exit may mark them accessed.
         (registers(&self.regs) != registers(&after.regs)).then_some(Evidence::Progress)
@@ -151,7 +156,9 @@ impl Situation {
         if !self.events.waits() && self.deliverable().is_empty() {
             return Injection::Nothing;
         }
-        match self.events.any_consumed(&after.events) && !after.events.waits() {
+        let is_left = |event: &Event| after.events.has_request(event.vector);
+        let left = self.deliverable().iter().any(is_left);
+        match self.events.any_consumed(&after.events) && !after.events.waits() && !left {
             true => Injection::Consumed,
             false => Injection::Waits,
         }
@@ -186,8 +193,33 @@ impl Situation {
     }
 
     pub(super) fn is_64_bit(&self) -> bool {
-        const EFER_LMA: u64 = 1 << 10;
-        self.sregs.efer & EFER_LMA != 0 && self.sregs.cs.l != 0
+        self.is_long() && self.sregs.cs.l != 0
+    }
+
+    /// Whether the guest is in long mode, 64-bit or compatibility.
+    pub(super) fn is_long(&self) -> bool {
+        self.sregs.efer & EFER_LMA != 0
+    }
+
+    /// Whether the guest is in protected mode.
+    pub(super) fn is_protected(&self) -> bool {
+        self.sregs.cr0 & CR0_PE != 0
+    }
+
+    /// Whether the guest is in virtual-8086 mode.
+    pub(super) fn is_virtual_8086(&self) -> bool {
+        self.regs.rflags & RFLAGS_VM != 0
+    }
+
+    /// The privilege level.
+    pub(super) fn cpl(&self) -> u8 {
+        self.sregs.ss.dpl
+    }
+
+    /// Whether the guest has not been anywhere else than at the instruction that it stood at and the
+    /// one that comes after it: no frame was pushed.
+    pub(super) fn is_undisturbed(&self, after: &Self) -> bool {
+        self.regs.rsp == after.regs.rsp && self.sregs.cs.selector == after.sregs.cs.selector
     }
 }
 
@@ -247,6 +279,10 @@ mod tests {
         let mut after = idle();
         after.regs.rip = 1;
         assert_eq!(idle().evidence(&after), Some(Evidence::Progress));
+        // Where entries are counted and there was none, it is KVM that has finished I/O.
+        let mut before = idle();
+        (before.exits, after.exits) = (Some(3), Some(3));
+        assert_eq!(before.evidence(&after), None);
         let (mut before, mut after) = (idle(), idle());
         (before.exits, after.exits) = (Some(3), Some(4));
         assert_eq!(before.evidence(&after), Some(Evidence::Counter));
@@ -266,20 +302,16 @@ mod tests {
     }
 
     #[test]
-    fn a_vcpu_that_is_not_running_is_not_entered() {
+    fn a_vcpu_that_was_not_started_is_not_entered() {
         let in_state = |mp_state| Situation { mp_state, ..idle() };
         let check = |situation: Situation| situation.check_enterable();
         assert_eq!(check(in_state(KVM_MP_STATE_RUNNABLE)), Ok(()));
         let not_started = Err(NotEntered::NotStarted);
         assert_eq!(check(in_state(KVM_MP_STATE_UNINITIALIZED)), not_started);
         assert_eq!(check(in_state(KVM_MP_STATE_INIT_RECEIVED)), not_started);
-        assert_eq!(
-            check(in_state(KVM_MP_STATE_HALTED)),
-            Err(NotEntered::Halted)
-        );
-        let mut woken = with(|events| events.nmi.pending = 1);
-        woken.mp_state = KVM_MP_STATE_HALTED;
-        assert_eq!(check(woken), Ok(()));
+        // What wakes it is KVM's to know.
+        assert_eq!(check(in_state(KVM_MP_STATE_HALTED)), Ok(()));
+        assert!(in_state(KVM_MP_STATE_HALTED).is_halted());
     }
 
     #[test]

@@ -4,13 +4,12 @@
 
 use super::debug_control::DebugControl;
 use super::flags_instruction::{LONGEST, is_flags_instruction};
-use super::handler_address;
-use super::interrupt_frame::FrameAt;
+use super::interrupt_frame;
 use super::mechanism::{Apply, End, Owner, Refusal, Tools, Unmet};
 use super::situation::Situation;
 use super::thread_timer::Taken;
-use crate::Injection;
 use crate::kvm::decode;
+use crate::{ExitKind, Injection};
 
 /// What a step does that meets the delivery of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +24,6 @@ pub(super) enum ThroughDelivery {
 pub(super) struct Step {
     through: ThroughDelivery,
     control: Option<DebugControl>,
-    /// Of the event that is to be delivered.
-    frame: Option<FrameAt>,
 }
 
 impl Step {
@@ -34,15 +31,30 @@ impl Step {
         Self {
             through,
             control: None,
-            frame: None,
         }
     }
 }
 
-/// Whether the guest could tell a step from none.
-pub(super) fn check_steppable(situation: &Situation, tools: &Tools<'_>) -> Result<(), Unmet> {
+/// Whether the guest debugs itself: KVM would give its debug exceptions to whoever debugs it from
+/// outside, and the guest would miss them.
+pub(super) fn check_undebugged(situation: &Situation, tools: &Tools<'_>) -> Result<(), Refusal> {
+    const DR7_ENABLED: u64 = 0xff;
     if situation.guest_steps() {
-        return Err(Unmet::GuestSteps);
+        return Err(Unmet::GuestSteps.into());
+    }
+    match tools.fd.get_debug_regs()?.dr7 & DR7_ENABLED {
+        0 => Ok(()),
+        _ => Err(Unmet::GuestBreakpoints.into()),
+    }
+}
+
+/// Whether the guest could tell a step from none, or the host cannot step it.
+pub(super) fn check_steppable(situation: &Situation, tools: &Tools<'_>) -> Result<(), Unmet> {
+    if situation.is_virtual_8086() {
+        return Err(Unmet::Virtual8086);
+    }
+    if situation.cpl() != 0 && !tools.steps_user_code {
+        return Err(Unmet::UserCode);
     }
     let mut bytes = [0; LONGEST];
     let len = tools.memory.read_some(situation.linear_rip(), &mut bytes);
@@ -52,24 +64,31 @@ pub(super) fn check_steppable(situation: &Situation, tools: &Tools<'_>) -> Resul
     }
 }
 
+/// Removes the step from what was pushed while it was on, if it was ours.
+pub(super) fn unmark(
+    control: &DebugControl,
+    before: &Situation,
+    after: &Situation,
+    tools: &Tools<'_>,
+) {
+    if control.adds_step() && !before.is_undisturbed(after) {
+        interrupt_frame::remove_step(before, tools.memory);
+    }
+}
+
 impl Apply for Step {
     fn prepare(&mut self, situation: &Situation, tools: &Tools<'_>) -> Result<(), Refusal> {
-        self.frame = match situation.deliverable()[..] {
-            [] => None,
-            // Its frame shows the step, and has to be found.
-            [event] if self.through == ThroughDelivery::StopsInHandler => {
-                let handler = handler_address::find(&situation.sregs, tools.memory, event.vector);
-                let frame = handler
-                    .and_then(|handler| FrameAt::locate(situation, tools.memory, event, &handler));
-                Some(frame.map_err(|reason| Unmet::NoHandler {
-                    vector: event.vector,
-                    reason,
-                })?)
-            }
-            _ => return Err(Unmet::Event.into()),
-        };
+        let foreseen = situation.deliverable();
+        if self.through == ThroughDelivery::Lost && !foreseen.is_empty() {
+            return Err(Unmet::Event.into());
+        }
         check_steppable(situation, tools)?;
-        self.control = Some(DebugControl::merge(tools.debug, true, &[])?);
+        check_undebugged(situation, tools)?;
+        let control = DebugControl::merge(tools.debug, true, &[])?;
+        self.control = Some(match foreseen.is_empty() && tools.can_block_interrupts {
+            true => control.blocking_interrupts(),
+            false => control,
+        });
         Ok(())
     }
 
@@ -97,28 +116,22 @@ impl Apply for Step {
         end: End,
         tools: &Tools<'_>,
     ) -> Option<u64> {
-        if let Some(control) = &self.control
-            && before.delivered(after)
-        {
-            unmark(control, self.frame.as_ref(), tools);
+        if let Some(control) = &self.control {
+            unmark(control, before, after, tools);
         }
-        // Without an event one instruction was stepped, or made an exit on its way.
-        let stepped = before.injection(after) == Injection::Nothing
-            || self.through == ThroughDelivery::StopsInHandler;
-        (stepped && matches!(end, End::Exit(_))).then_some(1)
+        let stepped = match before.injection(after) {
+            // It was stepped, or made an exit on its way; not where it has faulted into a handler.
+            Injection::Nothing => matches!(end, End::Exit(_)) && before.is_undisturbed(after),
+            Injection::Consumed | Injection::Waits => {
+                self.through == ThroughDelivery::StopsInHandler
+                    && end == End::Exit(ExitKind::Debug)
+                    && before.delivered(after)
+            }
+        };
+        stepped.then_some(1)
     }
 
     fn learn(&mut self, _entered: bool) {}
-}
-
-/// Removes the step from the frame that was pushed while it was on.
-pub(super) fn unmark(control: &DebugControl, frame: Option<&FrameAt>, tools: &Tools<'_>) {
-    if let Some(frame) = frame
-        && control.adds_step()
-    {
-        // It was written a moment ago: a guest that has unmapped its own stack since has no frame.
-        let _ = frame.clear_tf(tools.memory);
-    }
 }
 
 /// Undoes what was armed with `control`, all of it also where a part fails.

@@ -5,11 +5,10 @@
 
 use super::debug_control::DebugControl;
 use super::event::Event;
-use super::handler_address::{self, Handler};
-use super::interrupt_frame::FrameAt;
+use super::handler_address;
 use super::mechanism::{Apply, End, Owner, Refusal, Tools, Unmet};
 use super::situation::Situation;
-use super::step::{self, check_steppable};
+use super::step::{self, check_steppable, check_undebugged};
 use super::thread_timer::Taken;
 use crate::ExitKind;
 
@@ -18,13 +17,10 @@ pub(super) struct StepAndBreakpoint {
     control: Option<DebugControl>,
     /// Addresses of the handlers' first instructions.
     handlers: Vec<u64>,
-    /// Of the event, where it is a single one and the step is on, too.
-    frame: Option<FrameAt>,
 }
 
 impl Apply for StepAndBreakpoint {
     fn prepare(&mut self, situation: &Situation, tools: &Tools<'_>) -> Result<(), Refusal> {
-        let events = situation.deliverable();
         let find = |event: Event| {
             handler_address::find(&situation.sregs, tools.memory, event.vector).map_err(|reason| {
                 Unmet::NoHandler {
@@ -33,21 +29,15 @@ impl Apply for StepAndBreakpoint {
                 }
             })
         };
-        let handlers: Vec<Handler> = events
-            .iter()
-            .map(|&event| find(event))
-            .collect::<Result<_, _>>()?;
+        let events = situation.deliverable().into_iter();
+        self.handlers = events.map(find).collect::<Result<_, _>>()?;
+        if self.handlers.is_empty() {
+            return Err(Unmet::NoEvent.into());
+        }
+        check_undebugged(situation, tools)?;
         // With several events one may be delivered into the handler of another, and the frame that
         // shows the step then lies deeper in the stack: no step, rather.
-        self.frame = match (&events[..], &handlers[..]) {
-            ([], _) | (_, []) => return Err(Unmet::NoEvent.into()),
-            ([event], [handler]) if check_steppable(situation, tools).is_ok() => {
-                FrameAt::locate(situation, tools.memory, *event, handler).ok()
-            }
-            _ => None,
-        };
-        self.handlers = handlers.iter().map(|handler| handler.address).collect();
-        let step = self.frame.is_some();
+        let step = self.handlers.len() == 1 && check_steppable(situation, tools).is_ok();
         self.control = Some(DebugControl::merge(tools.debug, step, &self.handlers)?);
         Ok(())
     }
@@ -76,14 +66,12 @@ impl Apply for StepAndBreakpoint {
         end: End,
         tools: &Tools<'_>,
     ) -> Option<u64> {
-        if !before.delivered(after) {
-            return None;
-        }
         if let Some(control) = &self.control {
-            step::unmark(control, self.frame.as_ref(), tools);
+            step::unmark(control, before, after, tools);
         }
         let at_handler = self.handlers.contains(&after.linear_rip());
-        (at_handler && end == End::Exit(ExitKind::Debug)).then_some(0)
+        let stopped = end == End::Exit(ExitKind::Debug) && before.delivered(after);
+        (at_handler && stopped).then_some(0)
     }
 
     fn learn(&mut self, _entered: bool) {}

@@ -9,6 +9,7 @@ use std::io;
 use std::mem::{self, MaybeUninit, size_of};
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use kvm_bindings::KVMIO;
@@ -44,16 +45,24 @@ pub(super) enum Taken {
 pub(super) struct ThreadTimer {
     signal: KickSignal,
     timer: Option<Timer>,
-    /// Whether the signal is blocked on the thread.
-    blocked: bool,
+    /// What the signal was on the thread before the timer was started, while it is.
+    found: Option<Blocked>,
     /// Whether KVM_RUN has a signal mask of its own.
     masked: bool,
+}
+
+/// Whether the signal is blocked on a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blocked {
+    Yes,
+    No,
 }
 
 #[derive(Debug)]
 struct Timer {
     id: libc::timer_t,
-    thread: libc::pid_t,
+    /// Numbers of threads come again, so both.
+    thread: (libc::pid_t, ThreadId),
 }
 
 // SAFETY: a timer's id is a number of the process, whatever the C library's type for it, and may be
@@ -74,7 +83,7 @@ impl ThreadTimer {
         Ok(Self {
             signal,
             timer: None,
-            blocked: false,
+            found: None,
             masked: false,
         })
     }
@@ -90,11 +99,11 @@ impl ThreadTimer {
         let id = self.on_this_thread()?;
         let again = match taken {
             Taken::ByHandler => {
-                self.block(false)?;
+                self.block(Blocked::No)?;
                 again(delay)
             }
             Taken::ByKvmRun => {
-                self.block(true)?;
+                self.block(Blocked::Yes)?;
                 self.mask_in_kvm_run(fd, true)?;
                 Duration::ZERO
             }
@@ -102,54 +111,66 @@ impl ThreadTimer {
         set(id, delay, again)
     }
 
-    /// Stops it. A signal that it has sent is gone then, too.
+    /// Stops it. A signal that it has sent is gone then, too, and the thread as it was.
     pub(super) fn stop(&mut self, fd: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
         let stopped = match &self.timer {
             Some(timer) => set(timer.id, Duration::ZERO, Duration::ZERO),
             None => Ok(()),
         };
-        if self.blocked {
-            self.fetch();
-        }
-        // Whatever else failed: with the mask left, the signal would be KVM_RUN's for ever.
-        self.mask_in_kvm_run(fd, false).and(stopped)
+        // Whatever else fails: with the mask left, the signal would be KVM_RUN's for ever.
+        let unmasked = self.mask_in_kvm_run(fd, false);
+        let restored = self.restore();
+        stopped.and(unmasked).and(restored)
+    }
+
+    /// Fetches a signal that is left, and gives the thread its own mask again.
+    fn restore(&mut self) -> Result<(), kvm_ioctls::Error> {
+        let Some(found) = self.found.take() else {
+            return Ok(());
+        };
+        self.fetch();
+        self.set_blocked(found).map(drop)
     }
 
     fn on_this_thread(&mut self) -> Result<libc::timer_t, kvm_ioctls::Error> {
         // SAFETY: the call has no preconditions.
-        let thread = unsafe { libc::gettid() };
+        let thread = (unsafe { libc::gettid() }, thread::current().id());
         if let Some(timer) = &self.timer
             && timer.thread == thread
         {
             return Ok(timer.id);
         }
-        // A thread's mask is its own.
-        self.blocked = false;
         let timer = Timer::new(self.signal, thread)?;
         let id = timer.id;
         self.timer = Some(timer);
-        self.signal_mask(libc::SIG_UNBLOCK)?;
         Ok(id)
     }
 
-    fn block(&mut self, blocked: bool) -> Result<(), kvm_ioctls::Error> {
-        if blocked != self.blocked {
-            let how = match blocked {
-                true => libc::SIG_BLOCK,
-                false => libc::SIG_UNBLOCK,
-            };
-            self.signal_mask(how)?;
-            self.blocked = blocked;
-        }
+    /// Blocks the signal on the calling thread, or does not, until [`Self::restore`]. Nothing is
+    /// remembered from one time to the next: the mask is the thread's, not this vCPU's.
+    fn block(&mut self, blocked: Blocked) -> Result<(), kvm_ioctls::Error> {
+        let found = self.set_blocked(blocked)?;
+        self.found.get_or_insert(found);
         Ok(())
     }
 
-    fn signal_mask(&self, how: libc::c_int) -> Result<(), kvm_ioctls::Error> {
+    /// Returns what it was before.
+    fn set_blocked(&self, blocked: Blocked) -> Result<Blocked, kvm_ioctls::Error> {
+        let how = match blocked {
+            Blocked::Yes => libc::SIG_BLOCK,
+            Blocked::No => libc::SIG_UNBLOCK,
+        };
         let set = self.signal.set();
-        // SAFETY: `set` is a whole signal set; the old mask is not asked for.
-        match unsafe { libc::pthread_sigmask(how, &raw const set, ptr::null_mut()) } {
-            0 => Ok(()),
-            errno => Err(kvm_ioctls::Error::new(errno)),
+        let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: `set` is a whole signal set, and the old mask is written.
+        let ret = unsafe { libc::pthread_sigmask(how, &raw const set, before.as_mut_ptr()) };
+        if ret != 0 {
+            return Err(kvm_ioctls::Error::new(ret));
+        }
+        // SAFETY: the set is written; the number is a signal's.
+        match unsafe { libc::sigismember(before.as_ptr(), self.signal.number()) } {
+            1 => Ok(Blocked::Yes),
+            _ => Ok(Blocked::No),
         }
     }
 
@@ -216,31 +237,14 @@ impl ThreadTimer {
     }
 }
 
-impl Drop for ThreadTimer {
-    /// On its own thread, leaves that as it was found. On another there is nothing to be done.
-    fn drop(&mut self) {
-        // SAFETY: the call has no preconditions.
-        let thread = unsafe { libc::gettid() };
-        let own = self
-            .timer
-            .take()
-            .is_some_and(|timer| timer.thread == thread);
-        if own && self.blocked {
-            self.fetch();
-            // It has been changed before, so it can be.
-            let _ = self.block(false);
-        }
-    }
-}
-
 impl Timer {
     /// A timer that sends `signal` to `thread`, which is this process's.
-    fn new(signal: KickSignal, thread: libc::pid_t) -> Result<Self, kvm_ioctls::Error> {
+    fn new(signal: KickSignal, thread: (libc::pid_t, ThreadId)) -> Result<Self, kvm_ioctls::Error> {
         // SAFETY: all bits zero are a sigevent.
         let mut event: libc::sigevent = unsafe { mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
         event.sigev_signo = signal.number();
-        event.sigev_notify_thread_id = thread;
+        event.sigev_notify_thread_id = thread.0;
         let mut id = ptr::null_mut();
         // SAFETY: `event` is a whole sigevent, and `id` is written.
         let ret = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut id) };
@@ -298,16 +302,25 @@ mod tests {
         let signal = KickSignal::new(libc::SIGSTKFLT).unwrap();
         let mut timer = ThreadTimer::new(signal).unwrap();
         let id = timer.on_this_thread().unwrap();
-        timer.block(true).unwrap();
+        timer.block(Blocked::Yes).unwrap();
         assert!(is_blocked(signal));
         set(id, Duration::from_nanos(1), Duration::ZERO).unwrap();
         // Pending by now, or when this is over: fetched either way.
-        std::thread::sleep(Duration::from_millis(1));
-        timer.fetch();
+        thread::sleep(Duration::from_millis(1));
         let mask = timer.mask_without_signal().unwrap();
         let bit = signal.number() as usize - 1;
         assert_eq!(mask.set[bit / 8] & 1 << (bit % 8), 0);
-        drop(timer);
+        timer.restore().unwrap();
+        assert!(!is_blocked(signal));
+
+        // One who has it blocked keeps it so.
+        let mut other = ThreadTimer::new(signal).unwrap();
+        other.block(Blocked::Yes).unwrap();
+        timer.block(Blocked::No).unwrap();
+        assert!(!is_blocked(signal));
+        timer.restore().unwrap();
+        assert!(is_blocked(signal));
+        other.restore().unwrap();
         assert!(!is_blocked(signal));
     }
 
@@ -317,13 +330,11 @@ mod tests {
         let mut timer = ThreadTimer::new(signal).unwrap();
         let here = timer.on_this_thread().unwrap();
         assert_eq!(timer.on_this_thread().unwrap(), here);
-        let thread = timer.timer.as_ref().unwrap().thread;
-        std::thread::scope(|scope| {
+        let before = timer.timer.as_ref().unwrap().thread;
+        thread::scope(|scope| {
             scope.spawn(|| {
-                timer.block(true).unwrap();
                 timer.on_this_thread().unwrap();
-                assert_ne!(timer.timer.as_ref().unwrap().thread, thread);
-                assert!(!is_blocked(signal));
+                assert_ne!(timer.timer.as_ref().unwrap().thread, before);
             });
         });
     }
