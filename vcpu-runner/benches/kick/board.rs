@@ -2,13 +2,10 @@
 
 //! Where the vCPU's thread notes that it has handled a kick, and when.
 
-use std::hint;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
-
-use crate::placement;
 
 /// A kick that is not handled for so long is lost.
 pub const LOST: Duration = Duration::from_secs(10);
@@ -22,7 +19,7 @@ pub struct Board {
     handled: AtomicU64,
     /// Nanoseconds.
     at: AtomicU64,
-    /// Who sleeps until a kick is handled, where the CPU that a loop would take is the vCPU's.
+    /// Who sleeps until a kick is handled.
     sleeper: OnceLock<Thread>,
 }
 
@@ -49,20 +46,16 @@ impl Board {
         Duration::from_nanos(self.at.load(Ordering::Relaxed))
     }
 
-    /// Waits until so many kicks are handled. Always on the same thread.
+    /// Sleeps until so many kicks are handled. Always on the same thread.
+    ///
+    /// It does not spin: on a machine that has other work, or one CPU, that would cost it the CPU
+    /// when it comes to the next kick.
     pub fn wait(&self, handled: u64) {
+        self.sleeper.get_or_init(thread::current);
         let start = Instant::now();
-        let single = placement::is_single();
-        if single {
-            self.sleeper.get_or_init(thread::current);
-        }
         while self.handled() < handled {
             assert!(start.elapsed() < LOST, "a kick was lost");
-            if single {
-                thread::park_timeout(LOST);
-            } else {
-                hint::spin_loop();
-            }
+            thread::park_timeout(LOST);
         }
     }
 }

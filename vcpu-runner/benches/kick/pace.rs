@@ -3,12 +3,10 @@
 //! Kicks at irregular times, so that they meet the vCPU anywhere: far into the guest, and on its
 //! way there.
 
-use std::time::{Duration, Instant};
-use std::{hint, thread};
+use std::thread;
+use std::time::Duration;
 
-use crate::placement;
-
-/// The longest pause between two kicks.
+/// The longest pause between two kicks, in nanoseconds.
 const LONGEST: u64 = 200_000;
 
 /// A small generator (xorshift64): what is random here need only be irregular.
@@ -26,13 +24,6 @@ impl Irregular {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         let moment = Duration::from_nanos(self.0 % LONGEST);
-        if placement::is_single() {
-            // The CPU is the vCPU's, too.
-            return thread::sleep(moment);
-        }
-        let start = Instant::now();
-        while start.elapsed() < moment {
-            hint::spin_loop();
-        }
+        thread::sleep(moment);
     }
 }
