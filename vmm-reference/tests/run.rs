@@ -170,6 +170,28 @@ fn signals_end_a_guest_in_order() {
     }
 }
 
+/// `timeout` sends it twice: to the process and to its group.
+#[test]
+fn a_signal_that_comes_again_loses_no_summary() {
+    if !has_kvm("a_signal_that_comes_again_loses_no_summary") {
+        return;
+    }
+    for _ in 0..10 {
+        let machine = Machine::new(&Guest::new().print("up").spin());
+        let flag = machine.summary_flag();
+        let mut child = machine
+            .command(&["--vcpu", "num=4", "--summary", &flag])
+            .spawn()
+            .unwrap();
+        read_until(child.stdout.as_mut().unwrap(), "up");
+        send(&child, libc::SIGTERM);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        send(&child, libc::SIGTERM);
+        Ran::of(child);
+        assert_eq!(machine.summary()["outcome"], "signal");
+    }
+}
+
 #[test]
 fn a_signal_that_is_ignored_stays_ignored() {
     if !has_kvm("a_signal_that_is_ignored_stays_ignored") {

@@ -107,6 +107,10 @@ pub enum Error {
     #[error("the VMM's flags: {0}")]
     Flags(CliError),
 
+    /// The VMM would refuse what its flags name.
+    #[error("the VMM: {0}")]
+    Vmm(#[from] vmm_reference::vmm::VmmError),
+
     /// Flags that make the VMM do something else.
     #[error("the VMM's flags: these are not a boot's; run target/release/vmm-reference itself")]
     NotABoot,
@@ -214,6 +218,8 @@ impl Error {
             Self::CommandNotFound(_) => 127,
             Self::Program { .. } => 126,
             Self::Flags(_) | Self::NotABoot => 2,
+            // Like any boot that comes to nothing.
+            Self::Vmm(_) => 1,
             Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(255),
             _ => 125,
         }

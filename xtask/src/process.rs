@@ -95,6 +95,11 @@ impl Running {
         })
     }
 
+    /// For whoever finds out that there is no use in going on, while another thread waits.
+    pub fn switch(&self) -> Switch {
+        Switch(self.child.id())
+    }
+
     /// Waits for the end; kills the group and fails when it takes longer than `limit`.
     pub fn wait(mut self, limit: Option<Duration>) -> Result<ExitStatus, Error> {
         let leader = self.child.id();
@@ -137,6 +142,21 @@ impl Running {
             program: self.command.clone(),
             source,
         })
+    }
+}
+
+/// Ends a child that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Switch(u32);
+
+impl Switch {
+    /// Kills the child's group, unless it was reaped.
+    pub fn off(self) {
+        // As long as it is on the list it is not reaped, so the number is its own.
+        let groups = groups();
+        if groups.contains(&self.0) {
+            kill_group(self.0);
+        }
     }
 }
 

@@ -7,7 +7,17 @@ use std::thread::ScopedJoinHandle;
 
 /// Writes what comes to `output`, at once. When nobody reads that any more, the rest is dropped,
 /// so that the child is not held up, and the first error is returned at the end.
-pub fn pump(mut from: impl Read, output: &mut (impl Write + ?Sized)) -> io::Result<()> {
+pub fn pump(from: impl Read, output: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    pump_or(from, output, || ())
+}
+
+/// As [`pump`]; `unread` is called when it turns out that nobody reads.
+pub fn pump_or(
+    mut from: impl Read,
+    output: &mut (impl Write + ?Sized),
+    unread: impl FnOnce(),
+) -> io::Result<()> {
+    let mut unread = Some(unread);
     let mut buffer = vec![0; 64 << 10];
     let mut written = Ok(());
     while let Ok(length @ 1..) = from.read(&mut buffer) {
@@ -15,6 +25,11 @@ pub fn pump(mut from: impl Read, output: &mut (impl Write + ?Sized)) -> io::Resu
         written = written
             .and_then(|()| output.write_all(bytes))
             .and_then(|()| output.flush());
+        if written.is_err()
+            && let Some(unread) = unread.take()
+        {
+            unread();
+        }
     }
     written
 }

@@ -2,9 +2,10 @@
 
 //! The serial port and the two ends of its line.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use vmm_sys_util::eventfd::EventFd;
@@ -16,6 +17,26 @@ use crate::layout;
 use crate::outcome::{FirstOutcome, Outcome};
 use crate::output_path;
 use crate::vm::Vm;
+
+/// Finds out early whether the console's output can go where `config` says. Changes nothing.
+pub(super) fn check(config: &SerialConfig) -> Result<(), VmmError> {
+    let SerialConfig::File(path) = config else {
+        return Ok(());
+    };
+    let place = match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    };
+    let checked = match fs::metadata(path) {
+        Ok(_) => output_path::open(path, OpenOptions::new().write(true)).map(drop),
+        // It is to be made, in a directory that has to be there.
+        Err(_) => fs::read_dir(place).map(drop),
+    };
+    checked.map_err(|source| VmmError::SerialFile {
+        path: path.clone(),
+        source,
+    })
+}
 
 /// The serial port and where it leads.
 pub(super) struct Console {

@@ -36,8 +36,10 @@ use self::console::Console;
 pub use self::error::VmmError;
 use self::error::host;
 use self::event_loop::EventLoop;
+use crate::boot;
 use crate::config::{SerialConfig, VmmConfig};
 use crate::kvm_device::{self, KVM_PATH};
+use crate::memory;
 use crate::outcome::{FirstOutcome, Outcome};
 use crate::signals::Signals;
 use crate::summary::{self, Summary};
@@ -55,6 +57,22 @@ const OUTPUT_PATIENCE: Duration = Duration::from_secs(2);
 /// [`VmmError`], whose message is one line.
 pub fn run(config: &VmmConfig) -> Result<Arc<Outcome>, VmmError> {
     run_on(config, Path::new(KVM_PATH))
+}
+
+/// Finds what is wrong with `config`, its files and its memory, as far as that can be told without KVM.
+/// Changes nothing.
+///
+/// # Errors
+/// Those that [`run`] would have.
+pub fn check(config: &VmmConfig) -> Result<(), VmmError> {
+    outputs::check(config)?;
+    if let Some(path) = &config.summary {
+        summary::check_path(path).map_err(VmmError::SummaryPath)?;
+    }
+    console::check(&config.serial)?;
+    let memory = memory::create(&config.memory)?;
+    boot::prepare(&memory, config)?;
+    Ok(())
 }
 
 /// As [`run`], with another KVM than `/dev/kvm`.
@@ -87,7 +105,9 @@ pub fn run_on(config: &VmmConfig, kvm_path: &Path) -> Result<Arc<Outcome>, VmmEr
         .collect();
 
     let started = Instant::now();
-    let (outcome, statistics) = run_until_end(config, &console, vcpus, &first)?;
+    // The signals are in its hands until all is written: one that comes again is no reason to lose it.
+    let mut events = EventLoop::new(first.clone())?;
+    let (outcome, statistics) = run_until_end(config, &console, vcpus, &first, &mut events)?;
     let duration = started.elapsed();
     if let Err(left) = console.output.finish(OUTPUT_PATIENCE) {
         log::error!(
@@ -110,8 +130,8 @@ fn run_until_end(
     console: &Console,
     vcpus: Vec<(KvmVcpu, VcpuHandler)>,
     first: &Arc<FirstOutcome>,
+    events: &mut EventLoop,
 ) -> Result<(Arc<Outcome>, Vec<Statistics>), VmmError> {
-    let mut events = EventLoop::new(first.clone())?;
     let vcpus = Vcpus::new(vcpus);
     let handles = vcpus.handles().to_vec();
     let show_registers = move || show_registers(&handles);

@@ -8,6 +8,7 @@ mod emulated;
 mod flags;
 mod native;
 mod outcome;
+mod stamp;
 
 pub use accel::Choice;
 pub use outcome::Outcome;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vmm_reference::config::VmmConfig;
+use vmm_reference::vmm;
 
 use crate::error::Error;
 use crate::guest;
@@ -70,6 +72,8 @@ pub fn boot(options: &Options) -> Result<Outcome, Error> {
     let kernel = Kernel::get(&store)?;
     let initrd = write_initrd(&store, &programs.init)?;
     let config = flags::parse(&options.flags, &kernel.vmlinuz(), &initrd)?;
+    // Here, where the names are the user's, and before anything is copied or started.
+    vmm::check(&config)?;
     let boot = Boot {
         config,
         vmm: programs.vmm,
@@ -89,6 +93,7 @@ pub fn boot(options: &Options) -> Result<Outcome, Error> {
 #[derive(Debug)]
 struct Boot {
     config: VmmConfig,
+    /// The VMM's program.
     vmm: PathBuf,
     timeout: Duration,
     json: bool,

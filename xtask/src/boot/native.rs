@@ -15,6 +15,7 @@ use vmm_reference::config::SerialConfig;
 
 use super::accel::Accel;
 use super::console::{self, Console};
+use super::stamp::Stamp;
 use super::{Boot, Outcome, flags};
 use crate::error::Error;
 use crate::process::Running;
@@ -34,6 +35,12 @@ pub fn run(boot: Boot) -> Result<Outcome, Error> {
         .summary
         .get_or_insert_with(|| scratch.path("summary.json"))
         .clone();
+    // What is there already is not this run's.
+    let summary = Stamp::before(&summary);
+    let serial = match &config.serial {
+        SerialConfig::File(path) => Some(Stamp::before(path)),
+        SerialConfig::Stdio => None,
+    };
     let mut command = Command::new(vmm);
     command
         .args(flags::to_arguments(&config))
@@ -55,17 +62,17 @@ pub fn run(boot: Boot) -> Result<Outcome, Error> {
     });
     let ended = ended?;
     shown.map_err(Error::file("write", "the guest's console"))?;
-    if let SerialConfig::File(path) = &config.serial {
-        let written = fs::read(path).map_err(Error::file("read", path))?;
-        io::Write::write_all(&mut console, &written).map_err(Error::file("write", path))?;
+    if let Some(written) = serial.and_then(|serial| serial.written()) {
+        let unshown = Error::file("write", "the guest's console");
+        io::Write::write_all(&mut console, &written).map_err(unshown)?;
     }
     Ok(Outcome {
         accel: Accel::Kvm,
         status: status::from_wait_status(ended.into_raw()).unwrap_or(1),
         greeting: console::seen(&sighting)
             .map(|(greeting, at)| (greeting, at.duration_since(started))),
-        vmm: fs::read(summary)
-            .ok()
+        vmm: summary
+            .written()
             .and_then(|text| serde_json::from_slice(&text).ok()),
     })
 }

@@ -98,8 +98,11 @@ pub fn run(mut job: Job, outputs: Outputs) -> Result<Finished, Error> {
         let complaints = scope
             .spawn(move || complaints.map_or_else(String::new, |pipe| pump::tail(pipe, LOG_TAIL)));
         let report = scope.spawn(move || Report::read(report));
-        let stdout = scope.spawn(move || pump::pump(stdout, &mut *to_stdout));
-        let stderr = scope.spawn(move || pump::pump(stderr, &mut *to_stderr));
+        // A command whose output nobody reads may go on for ever.
+        let switch = qemu.switch();
+        let off = move || switch.off();
+        let stdout = scope.spawn(move || pump::pump_or(stdout, &mut *to_stdout, off));
+        let stderr = scope.spawn(move || pump::pump_or(stderr, &mut *to_stderr, off));
         let ended = qemu.wait(Some(job.timeout));
         ended.map_err(|error| match error {
             Error::Timeout { limit, .. } => Error::Timeout {
