@@ -291,6 +291,7 @@ fn attempt(
         Ok(()) => enter(tools.fd, tools.area),
         Err(_) => Err(RunError::Interrupted),
     };
+    tools.memory.forget();
     // Whatever came: what is the user's is the user's again.
     let disarmed = apply.disarm(tools);
     let after = sources.look_after(tools.fd, tools.area);

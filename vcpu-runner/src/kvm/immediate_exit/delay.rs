@@ -39,6 +39,16 @@ impl AdaptiveDelay {
         self.settled.saturating_mul(factor).min(LONGEST)
     }
 
+    /// The guest was entered, and ran for longer than the delay: the timer may have fired too early and
+    /// then again, or the host is slow with it. So a little more, but not without end.
+    pub(super) fn learn_late(&mut self) {
+        const ENOUGH: Duration = Duration::from_millis(1);
+        self.misses = 0;
+        if self.settled < ENOUGH {
+            self.settled += self.settled / 4;
+        }
+    }
+
     /// The attempt with that delay entered the guest, or did not.
     pub(super) fn learn(&mut self, entered: bool) {
         let settled = match (entered, self.misses) {
@@ -102,6 +112,15 @@ mod tests {
         assert_eq!(delay.get(), LONGEST);
         delay.learn(true);
         assert_eq!(delay.get(), FIRST + FIRST / 4);
+    }
+
+    #[test]
+    fn a_slow_host_does_not_make_it_grow_without_end() {
+        let mut delay = AdaptiveDelay::default();
+        for _ in 0..1000 {
+            delay.learn_late();
+        }
+        assert!(delay.get() < Duration::from_millis(2), "{delay:?}");
     }
 
     proptest! {

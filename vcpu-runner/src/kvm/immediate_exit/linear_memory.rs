@@ -2,6 +2,8 @@
 
 //! The guest's memory by linear address, through its own page tables.
 
+use std::cell::RefCell;
+
 use super::guest_ram::GuestRam;
 use super::mechanism::NoHandler;
 
@@ -11,12 +13,24 @@ const PAGE: u64 = 4096;
 pub(super) struct Linear<'a> {
     translate: &'a dyn Fn(u64) -> Option<u64>,
     ram: &'a dyn GuestRam,
+    /// Pages that were translated already: to ask KVM costs microseconds, and tables are read bit by
+    /// bit.
+    known: RefCell<Vec<(u64, u64)>>,
 }
 
 impl<'a> Linear<'a> {
     /// Memory whose linear addresses `translate` turns into physical ones, a page at a time.
     pub(super) fn new(translate: &'a dyn Fn(u64) -> Option<u64>, ram: &'a dyn GuestRam) -> Self {
-        Self { translate, ram }
+        Self {
+            translate,
+            ram,
+            known: RefCell::default(),
+        }
+    }
+
+    /// The guest has run: its page tables may be others.
+    pub(super) fn forget(&self) {
+        self.known.borrow_mut().clear();
     }
 
     /// `N` bytes at `address`, which may cross a page border.
@@ -53,7 +67,14 @@ impl<'a> Linear<'a> {
     }
 
     fn physical(&self, address: u64) -> Result<u64, NoHandler> {
-        (self.translate)(address).ok_or(NoHandler::Memory(address))
+        let (page, offset) = (address & !(PAGE - 1), address % PAGE);
+        let mut known = self.known.borrow_mut();
+        if let Some((_, physical)) = known.iter().find(|(found, _)| *found == page) {
+            return Ok(physical.saturating_add(offset));
+        }
+        let physical = (self.translate)(page).ok_or(NoHandler::Memory(address))?;
+        known.push((page, physical));
+        Ok(physical.saturating_add(offset))
     }
 }
 
@@ -91,5 +112,24 @@ mod tests {
         );
         assert!(linear.write(2 * PAGE, 0).is_err());
         assert!(linear.read::<1>(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn a_page_is_asked_for_once_until_the_guest_has_run() {
+        let pages = [(GuestAddress(0), 2 * PAGE as usize)];
+        let ram: GuestMemoryMmap = GuestMemoryMmap::from_ranges(&pages).unwrap();
+        let asked = RefCell::new(Vec::new());
+        let count = |address| {
+            asked.borrow_mut().push(address);
+            Some(address)
+        };
+        let linear = Linear::new(&count, &ram);
+        for address in [8, 16, PAGE - 1, PAGE + 8] {
+            linear.read::<1>(address).unwrap();
+        }
+        assert_eq!(*asked.borrow(), [0, PAGE]);
+        linear.forget();
+        linear.write(9, 1).unwrap();
+        assert_eq!(asked.borrow().len(), 3);
     }
 }

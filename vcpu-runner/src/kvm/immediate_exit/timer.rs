@@ -64,9 +64,12 @@ impl Apply for Timer {
 
     fn learn(&mut self, entered: bool) {
         // A handler may have taken the signal before KVM_RUN: then it was the next one that ended the
-        // entry, and the delay was as much too short as if the entry had been missed.
+        // entry.
         let delay = self.delay.get();
-        let too_early = self.taken == Taken::ByHandler && self.ran > delay + again(delay) / 2;
-        self.delay.learn(entered && !too_early);
+        let late = self.taken == Taken::ByHandler && self.ran > delay + again(delay) / 2;
+        match entered && late {
+            true => self.delay.learn_late(),
+            false => self.delay.learn(entered),
+        }
     }
 }
