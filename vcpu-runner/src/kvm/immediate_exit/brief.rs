@@ -16,8 +16,8 @@ use super::set_up::ImmediateExitSetUp;
 use super::situation::{Situation, Sources};
 use super::step::{Step, ThroughDelivery};
 use super::step_and_breakpoint::StepAndBreakpoint;
-use super::thread_timer::{Taken, ThreadTimer};
-use super::timer::Timer;
+use super::thread_timer::ThreadTimer;
+use super::timer::{Delivered, Timer};
 use crate::kvm::decode;
 use crate::kvm::run_area::RunArea;
 use crate::kvm::vcpu::enter;
@@ -115,8 +115,8 @@ impl BriefEntries {
                 step: Step::new(through),
                 step_and_breakpoint: StepAndBreakpoint::default(),
                 interrupt_window: InterruptWindow(set_up.pic),
-                timer: Timer::new(Taken::ByHandler),
-                blocked_signal: Timer::new(Taken::ByKvmRun),
+                timer: Timer::new(Delivered::ToHandler),
+                blocked_signal: Timer::new(Delivered::ToKvmRun),
             },
             can_block_interrupts: abilities.debug_flags & KVM_GUESTDBG_BLOCKIRQ != 0,
             set_up,

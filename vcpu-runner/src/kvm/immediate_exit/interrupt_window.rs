@@ -4,7 +4,6 @@
 
 use super::mechanism::{Apply, End, Owner, Refusal, Tools, Unmet};
 use super::situation::Situation;
-use super::thread_timer::Taken;
 
 /// Who emulates the VM's PIC. The window exists only where it is not KVM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +33,7 @@ impl Apply for InterruptWindow {
 
     fn arm(&mut self, tools: &mut Tools<'_>) -> Result<(), kvm_ioctls::Error> {
         tools.area.request_interrupt_window(true);
-        tools
-            .timer
-            .start(tools.fd, tools.backstop, Taken::ByHandler)
+        tools.timer.start_backstop(tools.fd, tools.backstop)
     }
 
     fn disarm(&mut self, tools: &mut Tools<'_>) -> Result<(), kvm_ioctls::Error> {

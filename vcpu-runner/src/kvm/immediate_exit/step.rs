@@ -7,7 +7,6 @@ use super::flags_instruction::{LONGEST, is_flags_instruction};
 use super::interrupt_frame;
 use super::mechanism::{Apply, End, Owner, Refusal, Tools, Unmet};
 use super::situation::Situation;
-use super::thread_timer::Taken;
 use crate::kvm::decode;
 use crate::{ExitKind, Injection};
 
@@ -96,9 +95,7 @@ impl Apply for Step {
         if let Some(control) = &self.control {
             tools.fd.set_guest_debug(control.merged())?;
         }
-        tools
-            .timer
-            .start(tools.fd, tools.backstop, Taken::ByHandler)
+        tools.timer.start_backstop(tools.fd, tools.backstop)
     }
 
     fn disarm(&mut self, tools: &mut Tools<'_>) -> Result<(), kvm_ioctls::Error> {

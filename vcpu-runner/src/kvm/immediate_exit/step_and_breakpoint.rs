@@ -9,7 +9,6 @@ use super::handler_address;
 use super::mechanism::{Apply, End, Owner, Refusal, Tools, Unmet};
 use super::situation::Situation;
 use super::step::{self, check_steppable, check_undebugged};
-use super::thread_timer::Taken;
 use crate::ExitKind;
 
 #[derive(Debug, Default)]
@@ -46,9 +45,7 @@ impl Apply for StepAndBreakpoint {
         if let Some(control) = &self.control {
             tools.fd.set_guest_debug(control.merged())?;
         }
-        tools
-            .timer
-            .start(tools.fd, tools.backstop, Taken::ByHandler)
+        tools.timer.start_backstop(tools.fd, tools.backstop)
     }
 
     fn disarm(&mut self, tools: &mut Tools<'_>) -> Result<(), kvm_ioctls::Error> {

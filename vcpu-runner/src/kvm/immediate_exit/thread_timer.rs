@@ -33,8 +33,12 @@ struct SignalMask {
 /// Who takes the timer's signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// A handler that does nothing.
-    ByHandler,
+    /// A handler that does nothing; so it is sent again and again, this far apart, or one that came
+    /// before KVM_RUN would have been the last.
+    ByHandler {
+        /// Not shorter than the host needs to take it: it would do nothing else.
+        again: Duration,
+    },
     /// KVM_RUN, which comes back, and then [`ThreadTimer::stop`].
     ByKvmRun,
 }
@@ -69,14 +73,16 @@ struct Timer {
 // used by any thread.
 unsafe impl Send for Timer {}
 
-/// The time between the signals of a timer whose signals a handler takes. Not shorter: a host that is
-/// slow with signals would do nothing but take them.
-pub(super) fn again(delay: Duration) -> Duration {
-    const SHORTEST: Duration = Duration::from_micros(250);
-    delay.max(SHORTEST)
-}
-
 impl ThreadTimer {
+    /// For an entry that something else is to end: ends it after `time` all the same.
+    pub(super) fn start_backstop(
+        &mut self,
+        fd: &VcpuFd,
+        time: Duration,
+    ) -> Result<(), kvm_ioctls::Error> {
+        self.start(fd, time, Taken::ByHandler { again: time })
+    }
+
     /// A timer that sends `signal`, whose handler is installed.
     pub(super) fn new(signal: KickSignal) -> Result<Self, Error> {
         signal.install()?;
@@ -88,8 +94,7 @@ impl ThreadTimer {
         })
     }
 
-    /// Starts it: after `delay` the calling thread gets the signal, and where a handler takes it
-    /// again and again, so that one that came before KVM_RUN is not the last.
+    /// Starts it: after `delay` the calling thread gets the signal.
     pub(super) fn start(
         &mut self,
         fd: &VcpuFd,
@@ -98,9 +103,9 @@ impl ThreadTimer {
     ) -> Result<(), kvm_ioctls::Error> {
         let id = self.on_this_thread()?;
         let again = match taken {
-            Taken::ByHandler => {
+            Taken::ByHandler { again } => {
                 self.block(Blocked::No)?;
-                again(delay)
+                again
             }
             Taken::ByKvmRun => {
                 self.block(Blocked::Yes)?;
