@@ -4,6 +4,7 @@
 
 use thiserror::Error;
 use vm_memory::GuestMemoryError;
+use vm_memory::mmap::FromRangesError;
 
 /// Why a guest could not be loaded, set up or read.
 #[derive(Debug, Error)]
@@ -17,7 +18,10 @@ pub enum Error {
         /// What vm-memory says.
         source: GuestMemoryError,
     },
-    /// An ioctl on the vCPU failed.
+    /// There is no memory for the guest.
+    #[error("no memory for the guest: {0}; the host is short of it")]
+    Map(FromRangesError),
+    /// An ioctl failed.
     #[error("{ioctl}: {source}")]
     Ioctl {
         /// Its name.

@@ -9,20 +9,16 @@
 //! protected mode: KVM_RUN returns there with an internal error, the guest stays at the IRET.
 //!
 //! ```no_run
-//! use guest_programs::{Guest, Handlers, Mode, Program, SIZE};
+//! use guest_programs::{Guest, GuestVm, Handlers, Mode, Program};
 //! use kvm_ioctls::Kvm;
-//! use vm_memory::{GuestAddress, GuestMemoryMmap};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let vm = Kvm::new()?.create_vm()?;
-//! let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), SIZE)])?;
-//! // KVM_SET_USER_MEMORY_REGION goes here.
-//! let vcpu = vm.create_vcpu(0)?;
 //! let guest = Guest::new(Mode::Long, Handlers::Short, false);
-//! guest.load(&memory)?;
+//! let vm = GuestVm::new(&Kvm::new()?, &guest)?;
+//! let vcpu = vm.fd().create_vcpu(0)?;
 //! guest.set_up(&vcpu, Program::Count)?;
 //! // KVM_INTERRUPT and KVM_RUN go here.
-//! assert_eq!(guest.count(&memory, 32)?, 1);
+//! assert_eq!(guest.count(vm.memory(), 32)?, 1);
 //! # Ok(())
 //! # }
 //! ```
@@ -39,6 +35,7 @@ mod mode;
 mod program;
 mod registers;
 mod tables;
+mod vm;
 
 pub use error::Error;
 pub use frame::Frame;
@@ -47,3 +44,4 @@ pub use handlers::Handlers;
 pub use layout::{SIZE, STACK_TOP};
 pub use mode::Mode;
 pub use program::{PORT, Program};
+pub use vm::GuestVm;

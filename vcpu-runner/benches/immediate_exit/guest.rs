@@ -4,51 +4,35 @@
 
 use std::sync::Arc;
 
-use guest_programs::{Guest, Handlers, Mode, Program, SIZE};
-use kvm_bindings::kvm_userspace_memory_region;
-use kvm_ioctls::{Kvm, VmFd};
+use guest_programs::{Guest, GuestVm, Handlers, Mode, Program};
+use kvm_ioctls::Kvm;
 use vcpu_runner::kvm::KvmVcpu;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
 
 use crate::contender::Subject;
 
-/// Above the guest's memory, where KVM on older Intel processors needs three pages.
-const TSS_ADDRESS: usize = 0xfffb_d000;
 const VECTOR: u8 = 0x40;
 
 /// A machine with one vCPU, without an interrupt controller in the kernel.
 pub struct Machine {
     pub vcpu: KvmVcpu,
     guest: Guest,
-    _vm: VmFd,
-    // Behind the vCPU and the VM, so that it goes last.
+    _vm: GuestVm,
     pub memory: Arc<GuestMemoryMmap>,
 }
 
 impl Machine {
     pub fn new() -> Self {
         let kvm = Kvm::new().unwrap();
-        let vm = kvm.create_vm().unwrap();
-        vm.set_tss_address(TSS_ADDRESS).unwrap();
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
-        let region = kvm_userspace_memory_region {
-            slot: 0,
-            flags: 0,
-            guest_phys_addr: 0,
-            memory_size: SIZE as u64,
-            userspace_addr: memory.get_host_address(GuestAddress(0)).unwrap() as u64,
-        };
-        // SAFETY: the memory is the machine's, which goes last.
-        unsafe { vm.set_user_memory_region(region) }.unwrap();
         let guest = Guest::new(Mode::Long, Handlers::Endless, false);
-        guest.load(&memory).unwrap();
-        let fd = vm.create_vcpu(0).unwrap();
+        let vm = GuestVm::new(&kvm, &guest).unwrap();
+        let fd = vm.fd().create_vcpu(0).unwrap();
         guest.set_up(&fd, Program::Spin).unwrap();
         Self {
             vcpu: KvmVcpu::new(&kvm, fd).unwrap(),
             guest,
+            memory: Arc::clone(vm.memory()),
             _vm: vm,
-            memory: Arc::new(memory),
         }
     }
 

@@ -4,18 +4,15 @@
 
 use std::sync::Arc;
 
-use guest_programs::{Guest, Handlers, Mode, Program};
+use guest_programs::{Guest, GuestVm, Handlers, Mode, Program};
 use kvm_bindings::{
     KVM_MP_STATE_RUNNABLE, KVM_VCPUEVENT_VALID_NMI_PENDING, KVM_VCPUEVENT_VALID_SHADOW,
-    kvm_mp_state, kvm_userspace_memory_region, kvm_vcpu_events,
+    kvm_mp_state, kvm_vcpu_events,
 };
 use kvm_ioctls::{Kvm, VmFd};
 use vcpu_runner::kvm::KvmVcpu;
 use vcpu_runner::kvm::immediate_exit::{ImmediateExitSetUp, MechanismOrder, Pic};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
-
-/// Above the guest's memory, where KVM on older Intel processors needs three pages.
-const TSS_ADDRESS: usize = 0xfffb_d000;
+use vm_memory::GuestMemoryMmap;
 
 /// What is injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,50 +49,36 @@ pub fn kvm(test: &str) -> Option<Kvm> {
 /// A virtual machine with a guest program in it.
 pub struct Machine {
     pub kvm: Kvm,
-    pub vm: VmFd,
+    vm: GuestVm,
     pub guest: Guest,
-    // Behind `vm`, so that it goes last.
     pub memory: Arc<GuestMemoryMmap>,
 }
 
 impl Machine {
     /// `None` where there is no KVM.
     pub fn new(test: &str, mode: Mode, handlers: Handlers, ist: bool) -> Option<Self> {
-        Some(Self::in_vm(
-            kvm(test)?,
-            |_| (),
-            Guest::new(mode, handlers, ist),
-        ))
+        Some(Self::of(kvm(test)?, Guest::new(mode, handlers, ist)))
     }
 
     /// One with KVM's interrupt controller, in long mode.
     pub fn with_irqchip(kvm: Kvm) -> Self {
-        let guest = Guest::new(Mode::Long, Handlers::Short, false);
-        Self::in_vm(kvm, |vm| vm.create_irq_chip().unwrap(), guest)
+        let this = Self::of(kvm, Guest::new(Mode::Long, Handlers::Short, false));
+        this.vm().create_irq_chip().unwrap();
+        this
     }
 
-    fn in_vm(kvm: Kvm, prepare: impl FnOnce(&VmFd), guest: Guest) -> Self {
-        let vm = kvm.create_vm().unwrap();
-        vm.set_tss_address(TSS_ADDRESS).unwrap();
-        prepare(&vm);
-        let size = guest_programs::SIZE;
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), size)]).unwrap();
-        let region = kvm_userspace_memory_region {
-            slot: 0,
-            flags: 0,
-            guest_phys_addr: 0,
-            memory_size: size as u64,
-            userspace_addr: memory.get_host_address(GuestAddress(0)).unwrap() as u64,
-        };
-        // SAFETY: the memory is the machine's, which goes last.
-        unsafe { vm.set_user_memory_region(region) }.unwrap();
-        guest.load(&memory).unwrap();
+    fn of(kvm: Kvm, guest: Guest) -> Self {
+        let vm = GuestVm::new(&kvm, &guest).unwrap();
         Self {
             kvm,
-            vm,
             guest,
-            memory: Arc::new(memory),
+            memory: Arc::clone(vm.memory()),
+            vm,
         }
+    }
+
+    pub fn vm(&self) -> &VmFd {
+        self.vm.fd()
     }
 
     /// Its vCPU `index`, about to run `program`, with these mechanisms.
@@ -111,7 +94,7 @@ impl Machine {
         order: MechanismOrder,
         change: impl FnOnce(ImmediateExitSetUp) -> ImmediateExitSetUp,
     ) -> KvmVcpu {
-        let fd = self.vm.create_vcpu(index).unwrap();
+        let fd = self.vm().create_vcpu(index).unwrap();
         self.guest.set_up(&fd, program).unwrap();
         let mut vcpu = KvmVcpu::new(&self.kvm, fd).unwrap();
         let memory = Arc::clone(&self.memory);

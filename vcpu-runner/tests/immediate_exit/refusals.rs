@@ -158,7 +158,7 @@ fn a_vcpu_with_the_interrupt_controller_in_the_kernel() {
     let set_up =
         |order| ImmediateExitSetUp::new(order, Arc::clone(&machine.memory) as _).pic(Pic::InKernel);
     let new = |index, order| {
-        let fd = machine.vm.create_vcpu(index).unwrap();
+        let fd = machine.vm().create_vcpu(index).unwrap();
         machine.guest.set_up(&fd, Program::Halt).unwrap();
         let mut vcpu = KvmVcpu::new(&machine.kvm, fd).unwrap();
         vcpu.set_up_immediate_exit(set_up(order)).unwrap();
@@ -241,7 +241,7 @@ fn a_timer_signal_that_is_taken_is_refused() {
     // SAFETY: the handler does nothing, and no other test uses the signal.
     unsafe { libc::signal(libc::SIGPWR, handler) };
     let signal = KickSignal::new(libc::SIGPWR).unwrap();
-    let fd = machine.vm.create_vcpu(9).unwrap();
+    let fd = machine.vm().create_vcpu(9).unwrap();
     let mut vcpu = KvmVcpu::new(&machine.kvm, fd).unwrap();
     let ram = Arc::clone(&machine.memory);
     let set_up = ImmediateExitSetUp::new(MechanismOrder::unmeasured(), ram).signal(signal);

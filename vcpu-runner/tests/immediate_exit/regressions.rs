@@ -183,7 +183,7 @@ fn user_code_is_entered_and_left_in_peace() {
 /// A machine with KVM's interrupt controller, whose vCPU spins.
 fn with_irqchip(test: &str, order: MechanismOrder) -> Option<(Machine, KvmVcpu)> {
     let machine = Machine::with_irqchip(kvm(test)?);
-    let fd = machine.vm.create_vcpu(0).unwrap();
+    let fd = machine.vm().create_vcpu(0).unwrap();
     machine.guest.set_up(&fd, Program::Spin).unwrap();
     let mut vcpu = KvmVcpu::new(&machine.kvm, fd).unwrap();
     let ram = Arc::clone(&machine.memory);
@@ -200,15 +200,15 @@ fn raise_pic_interrupt(machine: &Machine) {
         ..Default::default()
     };
     chip.chip.pic = Default::default();
-    machine.vm.get_irqchip(&mut chip).unwrap();
+    machine.vm().get_irqchip(&mut chip).unwrap();
     // SAFETY: the chip that was asked for is a PIC.
     let mut pic = unsafe { chip.chip.pic };
     (pic.irq_base, pic.imr, pic.irr, pic.isr, pic.last_irr) = (0x20, 0, 0, 0, 0);
     (pic.elcr, pic.init_state) = (0, 0);
     chip.chip.pic = pic;
-    machine.vm.set_irqchip(&chip).unwrap();
-    machine.vm.set_irq_line(0, false).unwrap();
-    machine.vm.set_irq_line(0, true).unwrap();
+    machine.vm().set_irqchip(&chip).unwrap();
+    machine.vm().set_irq_line(0, false).unwrap();
+    machine.vm().set_irq_line(0, true).unwrap();
 }
 
 /// The PIC's interrupts are not among the events that KVM shows: one may meet a step.

@@ -3,16 +3,15 @@
 //! A VM with one vCPU, and the ways to interrupt it.
 
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
-use guest_programs::{Guest, Mode, SIZE};
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_interrupt, kvm_regs, kvm_userspace_memory_region};
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use guest_programs::{Guest, GuestVm, Mode};
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_interrupt, kvm_regs};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
+use vm_memory::GuestMemoryMmap;
 
 /// `_IOW(KVMIO, 0x86, struct kvm_interrupt)`, which kvm-ioctls does not have.
 const KVM_INTERRUPT: libc::c_ulong = 0x4004_ae86;
-/// Above the guest's memory, where KVM on older Intel processors needs three pages, and one.
-const TSS_ADDRESS: usize = 0xfffb_d000;
 
 /// How KVM_RUN returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +56,10 @@ impl Event {
 
 /// A VM without an interrupt controller, with a guest's memory and one vCPU.
 pub struct Machine {
-    // In this order: the vCPU and the VM go before the memory that they use.
+    // In this order: the vCPU goes before the memory that it uses.
     pub vcpu: VcpuFd,
-    _vm: VmFd,
-    pub memory: GuestMemoryMmap,
+    _vm: GuestVm,
+    pub memory: Arc<GuestMemoryMmap>,
 }
 
 impl Machine {
@@ -73,26 +72,14 @@ impl Machine {
                 return None;
             }
         };
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
-        guest.load(&memory).unwrap();
-        let vm = kvm.create_vm().unwrap();
-        vm.set_tss_address(TSS_ADDRESS).unwrap();
-        let region = kvm_userspace_memory_region {
-            slot: 0,
-            flags: 0,
-            guest_phys_addr: 0,
-            memory_size: SIZE as u64,
-            userspace_addr: memory.get_host_address(GuestAddress(0)).unwrap() as u64,
-        };
-        // SAFETY: the memory is mapped, has this size, and goes after the VM.
-        unsafe { vm.set_user_memory_region(region) }.unwrap();
-        let vcpu = vm.create_vcpu(0).unwrap();
+        let vm = GuestVm::new(&kvm, guest).unwrap();
+        let vcpu = vm.fd().create_vcpu(0).unwrap();
         let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();
         vcpu.set_cpuid2(&cpuid).unwrap();
         Some(Self {
             vcpu,
+            memory: Arc::clone(vm.memory()),
             _vm: vm,
-            memory,
         })
     }
 
