@@ -80,7 +80,10 @@ impl ThreadTimer {
         fd: &VcpuFd,
         time: Duration,
     ) -> Result<(), kvm_ioctls::Error> {
-        self.start(fd, time, Taken::ByHandler { again: time })
+        // Far enough apart for any host, also one that is slow with signals.
+        const APART: Duration = Duration::from_millis(5);
+        let again = time.max(APART);
+        self.start(fd, time, Taken::ByHandler { again })
     }
 
     /// A timer that sends `signal`, whose handler is installed.
