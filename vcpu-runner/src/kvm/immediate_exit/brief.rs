@@ -68,6 +68,8 @@ enum Attempt {
         end: End,
         /// Whether somebody else than the mechanism is to see the exit.
         exit: bool,
+        /// How many instructions ran, if that is known.
+        instructions: Option<u64>,
         after: Box<Situation>,
     },
     Before,
@@ -198,14 +200,15 @@ impl BriefEntries {
                 }
                 Attempt::Entered {
                     evidence,
-                    end,
                     exit,
+                    instructions,
                     after,
+                    ..
                 } => {
                     let report = ImmediateExit {
                         evidence,
                         injection: before.injection(&after),
-                        instructions: apply.settle(&before, &after, end, &tools),
+                        instructions,
                         attempts,
                         mechanism: mechanism.name(),
                         time: start.elapsed(),
@@ -297,17 +300,17 @@ fn attempt(
     let after = sources.look_after(tools.fd, tools.area);
     armed.map_err(Failed::Arm)?;
     disarmed.map_err(failed)?;
-    let end = match ran {
-        Ok(()) => {
-            let exit = decode::exit(tools.area).map_err(RunError::from);
-            End::Exit(exit.map_err(BriefError::from)?.kind())
-        }
+    let after = after.map_err(failed)?;
+    let end = ran.and_then(|()| Ok(End::Exit(decode::exit(tools.area)?.kind())));
+    // However it came out, nothing of the mechanism is left in the guest.
+    let instructions = apply.settle(before, &after, end.unwrap_or(End::Interrupted), tools);
+    let end = match end {
+        Ok(end) => end,
         Err(RunError::Interrupted) => End::Interrupted,
         // Woken by another vCPU that starts this one.
         Err(RunError::Again) => return Err(BriefError::from(NotEntered::NotStarted).into()),
         Err(error) => return Err(BriefError::from(error).into()),
     };
-    let after = after.map_err(failed)?;
     let found = before.evidence(&after);
     let (evidence, exit) = match end {
         End::Exit(kind @ (ExitKind::Debug | ExitKind::IrqWindowOpen)) => {
@@ -327,6 +330,7 @@ fn attempt(
             evidence,
             end,
             exit,
+            instructions,
             after: Box::new(after),
         },
         (None, true) => Attempt::Before,

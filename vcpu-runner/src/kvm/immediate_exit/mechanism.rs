@@ -189,8 +189,8 @@ pub(super) trait Apply {
     /// Whose this exit is, KVM_EXIT_DEBUG or KVM_EXIT_IRQ_WINDOW_OPEN.
     fn owner(&self, tools: &Tools<'_>) -> Owner;
 
-    /// The guest was entered, from `before` to `after`: removes what the mechanism has left in the
-    /// guest and says how many instructions ran, if it knows.
+    /// The guest may have been entered, from `before` to `after`: removes what the mechanism has left
+    /// in the guest and says how many instructions ran, if it was and that is known.
     fn settle(
         &mut self,
         before: &Situation,
