@@ -17,3 +17,4 @@ mod mixer;
 mod mixture;
 mod refusals;
 mod regressions;
+mod walk;

@@ -19,7 +19,7 @@ use crate::kvm::run_area::RunArea;
 ///
 /// | mechanism | guarantee | where it can be used |
 /// |---|---|---|
-/// | [`Step`](Self::Step) | one instruction, where no event is delivered | not while the guest debugs itself (TF, DR7), nor at an instruction that reads or writes RFLAGS as a whole; user code, and events, only on hosts that were seen to step them |
+/// | [`Step`](Self::Step) | one instruction, where no event is delivered | not while the guest debugs itself (TF, DR7), nor at HLT or an instruction that reads or writes RFLAGS as a whole; user code, and events, only on hosts that were seen to step them |
 /// | [`StepAndBreakpoint`](Self::StepAndBreakpoint) | no instruction of the event's handler | an event is to be delivered, its handler can be found through the guest's IDT or IVT, a debug register is free, and the guest does not debug itself |
 /// | [`InterruptWindow`](Self::InterruptWindow) | none on processors that KVM lets run the guest | no in-kernel PIC, no event, interrupts on |
 /// | [`Timer`](Self::Timer) | none; as few instructions as the delay lets through | everywhere |
@@ -98,6 +98,9 @@ pub enum Unmet {
     /// The instruction at RIP would show the guest that it is being stepped.
     #[error("the guest's next instruction reads or writes RFLAGS as a whole")]
     FlagsInstruction,
+    /// The instruction at RIP, or the first of the event's handler, is HLT: a step would hide it.
+    #[error("the guest's next instruction is HLT")]
+    Halt,
     /// All four debug registers are used by the debugger.
     #[error("all debug registers are in use")]
     NoDebugRegister,

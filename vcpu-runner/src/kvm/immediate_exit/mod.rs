@@ -27,7 +27,6 @@ mod debug_control;
 mod delay;
 mod event;
 mod exits_counter;
-mod flags_instruction;
 mod guest_ram;
 mod handler_address;
 mod interrupt_frame;
@@ -42,6 +41,7 @@ mod step;
 mod step_and_breakpoint;
 mod thread_timer;
 mod timer;
+mod unsteppable;
 
 pub(super) use brief::{Abilities, BriefEntries, Entry, Ran};
 

@@ -3,10 +3,11 @@
 //! KVM's single step.
 
 use super::debug_control::DebugControl;
-use super::flags_instruction::{LONGEST, is_flags_instruction};
+use super::handler_address;
 use super::interrupt_frame;
 use super::mechanism::{Apply, End, Owner, Refusal, Tools, Unmet};
 use super::situation::Situation;
+use super::unsteppable::{LONGEST, is_flags_instruction, is_halt};
 use crate::kvm::decode;
 use crate::{ExitKind, Injection};
 
@@ -55,9 +56,18 @@ pub(super) fn check_steppable(situation: &Situation, tools: &Tools<'_>) -> Resul
     if situation.cpl() != 0 && !tools.steps_user_code {
         return Err(Unmet::UserCode);
     }
+    check_instruction(situation, situation.linear_rip(), tools)
+}
+
+/// Whether the instruction at `address` may be stepped.
+fn check_instruction(situation: &Situation, address: u64, tools: &Tools<'_>) -> Result<(), Unmet> {
     let mut bytes = [0; LONGEST];
-    let len = tools.memory.read_some(situation.linear_rip(), &mut bytes);
-    match is_flags_instruction(bytes.get(..len).unwrap_or_default(), situation.is_64_bit()) {
+    let len = tools.memory.read_some(address, &mut bytes);
+    let bytes = bytes.get(..len).unwrap_or_default();
+    if is_halt(bytes, situation.is_64_bit()) {
+        return Err(Unmet::Halt);
+    }
+    match is_flags_instruction(bytes, situation.is_64_bit()) {
         true => Err(Unmet::FlagsInstruction),
         false => Ok(()),
     }
@@ -82,6 +92,13 @@ impl Apply for Step {
             return Err(Unmet::Event.into());
         }
         check_steppable(situation, tools)?;
+        // Where it stops in the handler, that one's first instruction is stepped.
+        for event in &foreseen {
+            if let Ok(handler) = handler_address::find(&situation.sregs, tools.memory, event.vector)
+            {
+                check_instruction(situation, handler, tools)?;
+            }
+        }
         check_undebugged(situation, tools)?;
         let control = DebugControl::merge(tools.debug, true, &[])?;
         self.control = Some(match foreseen.is_empty() && tools.can_block_interrupts {

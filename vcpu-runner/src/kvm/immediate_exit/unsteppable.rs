@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! Instructions that must not be stepped with RFLAGS.TF: they would store the TF that is not the
-//! guest's where the guest sees it (PUSHF, INT, SYSCALL), or load their own over it (POPF, IRET).
+//! Instructions that must not be stepped: with RFLAGS.TF they would store the TF that is not the guest's
+//! where the guest sees it (PUSHF, INT, SYSCALL), or load their own over it (POPF, IRET); and HLT.
 
 /// Longest instruction (SDM 2, 2.3.11).
 pub(super) const LONGEST: usize = 15;
@@ -20,6 +20,17 @@ pub(super) fn is_flags_instruction(bytes: &[u8], is_64_bit: bool) -> bool {
         Some(0x0f) => matches!(bytes.next(), Some(0x05 | 0x07 | 0x34 | 0x35)),
         _ => false,
     }
+}
+
+/// Whether the instruction is HLT. A step over it hides that the guest has halted, or shows it later:
+/// there are KVMs that give the debug exit first and KVM_EXIT_HLT after the next instruction, which may
+/// be a handler's.
+pub(super) fn is_halt(bytes: &[u8], is_64_bit: bool) -> bool {
+    let mut bytes = bytes
+        .iter()
+        .copied()
+        .skip_while(|&byte| is_prefix(byte, is_64_bit));
+    bytes.next() == Some(0xf4)
 }
 
 fn is_prefix(byte: u8, is_64_bit: bool) -> bool {
@@ -52,6 +63,14 @@ mod tests {
         // REX.W IRET; in 32-bit mode the first byte is DEC EAX.
         assert!(is_flags_instruction(&[0x48, 0xcf], true));
         assert!(!is_flags_instruction(&[0x48, 0xcf], false));
+    }
+
+    #[test]
+    fn a_halt_is_told_from_others() {
+        assert!(is_halt(&[0xf4], true) && is_halt(&[0x66, 0x48, 0xf4], true));
+        assert!(
+            !is_halt(&[0x48, 0xf4], false) && !is_halt(&[0x90, 0xf4], true) && !is_halt(&[], true)
+        );
     }
 
     #[test]
