@@ -64,7 +64,7 @@ fn test_command() -> Command {
         .about("Runs every check and test, and shows a table of them")
         .arg(flag(
             "full",
-            "Also cargo-deny, coverage, and each fuzz target for 15 s",
+            "Also the benchmarks, cargo-deny, coverage, and each fuzz target for 15 s",
         ))
         .arg(flag("verbose", "Show what each stage prints").short('v'))
 }

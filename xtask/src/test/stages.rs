@@ -38,10 +38,9 @@ pub fn all(workspace: &Workspace, full: bool) -> Vec<Stage> {
         lab_boot(),
         lab_kvm_tests(workspace),
         lab_immediate_exits(workspace, mixture),
-        benchmarks(),
     ];
     if full {
-        stages.extend([deny(workspace), coverage(), fuzzing()]);
+        stages.extend([benchmarks(), deny(workspace), coverage(), fuzzing()]);
     }
     stages
 }
