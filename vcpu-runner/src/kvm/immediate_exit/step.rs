@@ -50,13 +50,19 @@ pub(super) fn check_undebugged(situation: &Situation, tools: &Tools<'_>) -> Resu
 
 /// Whether the guest could tell a step from none, or the host cannot step it.
 pub(super) fn check_steppable(situation: &Situation, tools: &Tools<'_>) -> Result<(), Unmet> {
+    check_mode(situation, tools)?;
+    check_instruction(situation, situation.linear_rip(), tools)
+}
+
+/// Whether the guest can be stepped in the mode that it is in.
+fn check_mode(situation: &Situation, tools: &Tools<'_>) -> Result<(), Unmet> {
     if situation.is_virtual_8086() {
         return Err(Unmet::Virtual8086);
     }
-    if situation.cpl() != 0 && !tools.steps_user_code {
-        return Err(Unmet::UserCode);
+    match situation.cpl() != 0 && !tools.steps_user_code {
+        true => Err(Unmet::UserCode),
+        false => Ok(()),
     }
-    check_instruction(situation, situation.linear_rip(), tools)
 }
 
 /// Whether the instruction at `address` may be stepped.
@@ -91,8 +97,11 @@ impl Apply for Step {
         if self.through == ThroughDelivery::Lost && !foreseen.is_empty() {
             return Err(Unmet::Event.into());
         }
-        check_steppable(situation, tools)?;
-        // Where it stops in the handler, that one's first instruction is stepped.
+        match foreseen.is_empty() {
+            true => check_steppable(situation, tools)?,
+            // The event comes before the instruction at RIP, and the handler's first one is stepped.
+            false => check_mode(situation, tools)?,
+        }
         for event in &foreseen {
             if let Ok(handler) = handler_address::find(&situation.sregs, tools.memory, event.vector)
             {
