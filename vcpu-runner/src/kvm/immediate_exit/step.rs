@@ -118,10 +118,7 @@ impl Apply for Step {
     }
 
     fn arm(&mut self, tools: &mut Tools<'_>) -> Result<(), kvm_ioctls::Error> {
-        if let Some(control) = &self.control {
-            tools.fd.set_guest_debug(control.merged())?;
-        }
-        tools.timer.start_backstop(tools.fd, tools.backstop)
+        arm(self.control.as_ref(), tools)
     }
 
     fn disarm(&mut self, tools: &mut Tools<'_>) -> Result<(), kvm_ioctls::Error> {
@@ -155,6 +152,17 @@ impl Apply for Step {
     }
 
     fn learn(&mut self, _entered: bool) {}
+}
+
+/// Sets `control` for the entry, with a timer behind it.
+pub(super) fn arm(
+    control: Option<&DebugControl>,
+    tools: &mut Tools<'_>,
+) -> Result<(), kvm_ioctls::Error> {
+    if let Some(control) = control {
+        tools.fd.set_guest_debug(control.merged())?;
+    }
+    tools.timer.start_backstop(tools.fd, tools.backstop)
 }
 
 /// Undoes what was armed with `control`, all of it also where a part fails.

@@ -42,10 +42,7 @@ impl Apply for StepAndBreakpoint {
     }
 
     fn arm(&mut self, tools: &mut Tools<'_>) -> Result<(), kvm_ioctls::Error> {
-        if let Some(control) = &self.control {
-            tools.fd.set_guest_debug(control.merged())?;
-        }
-        tools.timer.start_backstop(tools.fd, tools.backstop)
+        step::arm(self.control.as_ref(), tools)
     }
 
     fn disarm(&mut self, tools: &mut Tools<'_>) -> Result<(), kvm_ioctls::Error> {
