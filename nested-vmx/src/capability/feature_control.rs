@@ -24,9 +24,12 @@ bitflags! {
 }
 
 impl FeatureControl {
+    /// What firmware sets for a hypervisor: VMX outside of SMX, locked.
+    pub const VMX: Self = Self::LOCK.union(Self::VMX_OUTSIDE_SMX);
+
     /// Whether VMXON works outside SMX operation: locked, with the enable bit (SDM volume 3,
     /// section 25.7).
     pub const fn allows_vmxon(self) -> bool {
-        self.contains(Self::LOCK.union(Self::VMX_OUTSIDE_SMX))
+        self.contains(Self::VMX)
     }
 }

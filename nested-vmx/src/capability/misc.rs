@@ -2,6 +2,33 @@
 
 //! IA32_VMX_MISC (SDM volume 3, appendix A.6).
 
+use bitflags::bitflags;
+
+bitflags! {
+    /// The features that IA32_VMX_MISC tells of, each in a bit of its own.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct MiscFeatures: u64 {
+        /// VM exits store IA32_EFER.LMA into the control "IA-32e mode guest".
+        const SAVE_EFER_LMA = 1 << 5;
+        /// The activity state HLT.
+        const HLT = 1 << 6;
+        /// The activity state shutdown.
+        const SHUTDOWN = 1 << 7;
+        /// The activity state wait-for-SIPI.
+        const WAIT_FOR_SIPI = 1 << 8;
+        /// Intel PT in VMX operation.
+        const PROCESSOR_TRACE = 1 << 14;
+        /// RDMSR of IA32_SMBASE in SMM.
+        const SMBASE_MSR = 1 << 15;
+        /// VMXOFF can leave SMIs blocked.
+        const SMM_VMXOFF = 1 << 28;
+        /// VMWRITE of VM-exit information fields.
+        const WRITE_ANY_FIELD = 1 << 29;
+        /// Injection of software events with an instruction length of 0.
+        const ZERO_LENGTH_INJECTION = 1 << 30;
+    }
+}
+
 /// The value of IA32_VMX_MISC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Misc(pub u64);
@@ -9,6 +36,20 @@ pub struct Misc(pub u64);
 impl Misc {
     /// Bits that are reserved: 13:9 and 31.
     pub const RESERVED: u64 = 0x1f << 9 | 1 << 31;
+
+    /// Bits 4:0.
+    pub(super) const TIMER_RATE: u64 = 0x1f;
+    /// Bits 24:16.
+    pub(super) const CR3_TARGETS: u64 = 0x1ff << 16;
+    /// Bits 27:25.
+    pub(super) const MSR_LIST: u64 = 7 << 25;
+    /// Bits 63:32.
+    pub(super) const MSEG: u64 = 0xffff_ffff << 32;
+
+    /// The features among its bits.
+    pub const fn features(self) -> MiscFeatures {
+        MiscFeatures::from_bits_truncate(self.0)
+    }
 
     const fn bit(self, bit: u32) -> bool {
         self.0 >> bit & 1 != 0

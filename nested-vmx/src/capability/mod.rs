@@ -4,19 +4,30 @@
 //! appendix A).
 
 mod basic;
+mod builder;
 mod control_range;
+mod default1;
+mod dependencies;
 mod ept_vpid;
 mod feature_control;
 mod misc;
 pub mod msr;
+mod part;
 mod processor;
+mod restore;
+mod software;
+mod subset;
 
-pub use basic::Basic;
+pub use basic::{Basic, BasicFeatures};
+pub use builder::{Builder, NarrowError};
 pub use control_range::ControlRange;
 pub use ept_vpid::EptVpid;
 pub use feature_control::FeatureControl;
-pub use misc::Misc;
+pub use misc::{Misc, MiscFeatures};
+pub use part::Part;
 pub use processor::{Features, Processor};
+pub use restore::{FeatureControlError, RestoreError};
+pub use subset::{Excess, Reason};
 
 use crate::controls::{
     EntryControls, ExitControls, PinControls, PrimaryControls, SecondaryControls,

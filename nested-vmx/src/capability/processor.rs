@@ -76,6 +76,15 @@ impl Processor {
         self.features.intersects(features)
     }
 
+    /// Whether `other` has everything that this processor has.
+    pub const fn is_subset_of(self, other: &Self) -> bool {
+        self.physical_address_width <= other.physical_address_width
+            && other.features.contains(self.features)
+            && self.efer & !other.efer == 0
+            && self.debugctl & !other.debugctl == 0
+            && self.perf_global_ctrl & !other.perf_global_ctrl == 0
+    }
+
     /// Bits of a linear address, with this CR4.
     pub const fn linear_address_width(self, cr4: u64) -> u32 {
         match self.has(Features::LA57) && cr4 & crate::registers::cr4::LA57 != 0 {
