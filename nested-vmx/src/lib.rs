@@ -8,10 +8,16 @@
 extern crate alloc;
 
 pub mod capability;
+pub mod check;
 pub mod controls;
 pub mod exit_reason;
 pub mod instruction_error;
+pub mod interruption;
+pub mod l0;
 pub mod memory;
+#[cfg(feature = "model")]
+pub mod model;
 pub mod msrs;
 pub mod registers;
+pub mod route;
 pub mod vmcs;

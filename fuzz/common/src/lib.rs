@@ -7,6 +7,7 @@
 
 pub mod command_line;
 pub mod kernel_image;
+pub mod nested_sequences;
 pub mod requests;
 pub mod run_loop;
 
@@ -18,6 +19,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("command_line", command_line::run),
     ("kernel_image", kernel_image::run),
+    ("nested_sequences", nested_sequences::run),
     ("requests", requests::run),
     ("run_loop", run_loop::run),
 ];
