@@ -12,8 +12,8 @@ use super::control_register::{CR0, CR4, ControlRegister};
 use super::event::PendingEvents;
 use super::run::Asked;
 use super::smm::SmmState;
-use super::state::{NonRoot, Operation, Run};
-use crate::check::{EntryInstruction, EntryOutcome, EntryRequest, L1State};
+use super::state::{NonRoot, Operation};
+use crate::check::{EntryInstruction, EntryRequest, Failure, L1State};
 use crate::controls::EntryControls;
 use crate::interruption::Event;
 use crate::registers::efer;
@@ -70,8 +70,8 @@ pub enum SnapshotError {
         expected: u32,
     },
     /// L2 is active, and its VMCS could not have been entered.
-    #[error("L2 is active with a VMCS that no VM entry accepts: {0:?}")]
-    Unenterable(EntryOutcome),
+    #[error("L2 is active with a VMCS that no VM entry accepts: {0}")]
+    Unenterable(Failure),
     /// An activity state that does not exist.
     #[error("activity state {0} does not exist")]
     Activity(u32),
@@ -226,10 +226,8 @@ impl NestedVmx {
     ) -> Result<(), SnapshotError> {
         let mut vmcs12 = snapshot.vmcs12.clone();
         vmcs12.set_launch_state(LaunchState::Launched);
-        if l2.run == Run::Entered {
-            // The event was injected, and L2's state is another one since.
-            vmcs12.write(Field::VmEntryIntrInfoField, 0);
-        }
+        // What is injected next, and not what L1 asked for: that may be in L2 already.
+        write_event(&mut vmcs12, snapshot.injection);
         let view = |fields| ControlRegister::of(&snapshot.l1, fields).view();
         let l1 = L1State {
             cr0: view(CR0),
@@ -243,8 +241,20 @@ impl NestedVmx {
             memory: Some(border.memory),
             ..EntryRequest::new(&self.capabilities, &vmcs12, l1)
         };
-        request
-            .check()
-            .map_err(|failure| SnapshotError::Unenterable(failure.outcome()))
+        request.check().map_err(SnapshotError::Unenterable)
+    }
+}
+
+/// Asks for the injection of this event.
+fn write_event(vmcs12: &mut Vmcs, event: Option<Event>) {
+    let information = event.map_or(0, |event| event.information());
+    vmcs12.write(Field::VmEntryIntrInfoField, information.into());
+    if let Some(event) = event {
+        let code = event.error_code.unwrap_or(0);
+        vmcs12.write(Field::VmEntryExceptionErrorCode, code.into());
+        vmcs12.write(
+            Field::VmEntryInstructionLen,
+            event.instruction_length.into(),
+        );
     }
 }

@@ -154,6 +154,7 @@ impl Cpu {
         if how.preemption_timer == Some(0) {
             return exit(ExitReason::PREEMPTION_TIMER);
         }
+        self.deliver_pending_debug();
         loop {
             if let Some(reason) = self.window(how) {
                 return exit(reason);
@@ -185,6 +186,17 @@ impl Cpu {
         }
         self.state
             .write(Field::GuestActivityState, activity::ACTIVE.into());
+    }
+
+    /// Pending debug exceptions come before the first instruction, unless they are blocked (SDM
+    /// volume 3, section 28.7.3). The model gives them to L2.
+    fn deliver_pending_debug(&mut self) {
+        const HELD: u32 = interruptibility::STI | interruptibility::MOV_SS;
+        let pending = self.state.guest_pending_dbg_exceptions();
+        if pending != 0 && self.state.guest_interruptibility_info() & HELD == 0 {
+            self.state.write(Field::GuestPendingDbgExceptions, 0);
+            self.deliver(Event::exception(1, None));
+        }
     }
 
     /// Whether a window that somebody waits for is open.

@@ -7,6 +7,7 @@ use alloc::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::interruption::Event;
+use crate::l0::SnapshotError;
 
 /// What is not as it must be.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -35,8 +36,8 @@ pub enum Violation {
     #[error("an event is on its way into an L2 that is not active")]
     InjectionWithoutL2,
     /// A state that was saved cannot be restored.
-    #[error("a saved state is refused")]
-    SnapshotRefused,
+    #[error("a saved state is refused: {0}")]
+    SnapshotRefused(SnapshotError),
     /// A state that was restored is another one than was saved.
     #[error("a restored state is not the one that was saved")]
     SnapshotChanged,

@@ -299,7 +299,7 @@ impl Exercise {
         core::mem::swap(&mut target.interrupts, &mut self.machine.interrupts);
         target
             .with_border(|vmx, border| vmx.restore(&snapshot, border))
-            .map_err(|_| Violation::SnapshotRefused)?;
+            .map_err(Violation::SnapshotRefused)?;
         let again = target.with_border(|vmx, border| vmx.save(border));
         if again != snapshot {
             return Err(Violation::SnapshotChanged);
