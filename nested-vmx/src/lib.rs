@@ -18,6 +18,7 @@ pub mod memory;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod msrs;
+pub mod operand;
 pub mod registers;
 pub mod route;
 pub mod vmcs;
