@@ -2,6 +2,7 @@
 
 //! The checks agree with every VMLAUNCH that was observed on a processor; and what the example says
 //! about files that are no such list.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
 #[path = "../examples/corpus/format.rs"]
 #[allow(dead_code, reason = "the example uses all of it")]

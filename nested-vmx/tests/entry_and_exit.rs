@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! What VM entries put into vmcs02, and what VM exits put into vmcs12 and into L1.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! The rules of VM entry against `facts/entry_checks.tsv`.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod facts;
 

@@ -2,6 +2,7 @@
 
 //! The priority of events while L2 is active: every row of `facts/event_priority_nested.tsv`, alone
 //! and against every row below it.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod facts;
 mod support;

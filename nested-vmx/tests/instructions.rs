@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! Every outcome of `facts/vmx_instructions.tsv`: one situation for each row.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod facts;
 mod support;

@@ -2,6 +2,7 @@
 
 //! The case that the immediate exit exists for: an event waits for L1, and L1 launches L2 with an
 //! event of its own.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod support;
 
@@ -32,8 +33,11 @@ fn injections() -> [Event; 5] {
     ]
 }
 
+/// An event's name, how it comes, and the exit reason that it causes.
+type Waiting = (&'static str, fn(&mut Machine), u32);
+
 /// Each kind of event that waits for L1, and the exit that it causes.
-fn waiting() -> [(&'static str, fn(&mut Machine), u32); 3] {
+fn waiting() -> [Waiting; 3] {
     [
         (
             "external interrupt",

@@ -3,6 +3,7 @@
 //! Bugs of the past in hypervisors' nested event injection, by the commits that fixed them: one
 //! test for each row of `facts/bugs_nested_event_injection.tsv`, which fails if the core does what
 //! the bug did.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod facts;
 mod support;

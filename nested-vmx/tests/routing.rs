@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! Who gets each exit of L2's: every row of `facts/exit_reasons.tsv`.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod facts;
 

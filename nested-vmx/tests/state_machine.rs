@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! Random histories of a virtual processor: instructions, exits, events, migrations.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
 use nested_vmx::model::{Exercise, Operation};
 use proptest::prelude::*;

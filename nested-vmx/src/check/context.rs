@@ -3,6 +3,7 @@
 //! What the rules look at, read from the VMCS once.
 
 use super::request::EntryRequest;
+use super::rules::guest_segments::Segments;
 use crate::capability::Capabilities;
 use crate::controls::{
     EntryControls, ExitControls, PinControls, PrimaryControls, SecondaryControls,
@@ -36,6 +37,7 @@ pub(super) struct Context<'a> {
     pub secondary_exit: SecondaryExitControls,
     pub entry: EntryControls,
     pub injected: Option<Injected>,
+    pub segments: Segments,
     /// Bits that no physical address in a VMX structure has.
     pub beyond: u64,
     /// Bits of the longest linear address that the processor can have.
@@ -63,6 +65,7 @@ impl<'a> Context<'a> {
                 vector: information as u8,
                 has_error_code: information & 1 << 11 != 0,
             }),
+            segments: Segments::of(vmcs),
             beyond: request.capabilities.beyond_physical(),
             linear_width: request
                 .capabilities

@@ -4,7 +4,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::failures::{Failures, RuleSet};
+use super::failures::Failures;
 use super::rule::Rule;
 use crate::capability::Capabilities;
 use crate::memory::L1Memory;
@@ -121,25 +121,15 @@ impl<'a> EntryRequest<'a> {
     ///
     /// The first rule that it breaks, in the order of [`Rule::ALL`].
     pub fn check(&self) -> Result<(), Failure> {
-        let context = Context::new(self);
-        for &rule in Rule::ALL {
-            if let Some(violation) = rule.check(&context) {
-                return Err(Failure { rule, violation });
-            }
+        match Rule::first(&Context::new(self)) {
+            Some((rule, violation)) => Err(Failure { rule, violation }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// All rules that the entry breaks. Nothing is allocated.
     pub fn check_all(&self) -> Failures<'a> {
-        let context = Context::new(self);
-        let mut broken = RuleSet::EMPTY;
-        for &rule in Rule::ALL {
-            if rule.check(&context).is_some() {
-                broken.insert(rule);
-            }
-        }
-        Failures::new(*self, broken)
+        Failures::new(*self, Rule::all(&Context::new(self)))
     }
 
     /// What breaks this rule, if anything does.

@@ -4,6 +4,7 @@
 
 use super::context::Context;
 use super::failure::Violation;
+use super::failures::RuleSet;
 use super::rules::{
     basic, entry_controls, execution_controls, exit_controls, guest_non_register, guest_registers,
     guest_rip_and_flags, guest_segments, host, injection, msr_load, pdptes, tables,
@@ -76,6 +77,28 @@ macro_rules! rules {
                 match self {
                     $(Self::$variant => $text,)*
                 }
+            }
+
+            /// The first rule that is broken, and by what. Unrolled, so that each condition is
+            /// compiled with its own fields and offsets.
+            pub(super) fn first(context: &Context<'_>) -> Option<(Self, Violation)> {
+                $(
+                    if let Some(violation) = $check(context) {
+                        return Some((Self::$variant, violation));
+                    }
+                )*
+                None
+            }
+
+            /// All rules that are broken.
+            pub(super) fn all(context: &Context<'_>) -> RuleSet {
+                let mut broken = RuleSet::EMPTY;
+                $(
+                    if $check(context).is_some() {
+                        broken.insert(Self::$variant);
+                    }
+                )*
+                broken
             }
 
             pub(super) fn check(self, context: &Context<'_>) -> Option<Violation> {

@@ -78,14 +78,13 @@ impl Vmcs {
         &mut self.bytes
     }
 
+    /// The bytes at an offset of the table, which are all in the region.
+    #[inline]
     const fn load<const N: usize>(&self, offset: usize) -> [u8; N] {
-        let mut value = [0; N];
-        let mut at = 0;
-        while at < N {
-            value[at] = self.bytes[offset + at];
-            at += 1;
+        match self.bytes.split_at(offset).1.first_chunk() {
+            Some(value) => *value,
+            None => [0; N],
         }
-        value
     }
 
     const fn store<const N: usize>(&mut self, offset: usize, value: [u8; N]) {
@@ -140,6 +139,7 @@ impl Vmcs {
     }
 
     /// A field's value, zero-extended.
+    #[inline]
     pub const fn read(&self, field: Field) -> u64 {
         let at = field.offset();
         match field.width() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! Reads the tables in this folder.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! What the tests of the state machine share: virtual processors in a known state.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use nested_vmx::capability::{Capabilities, Processor};

@@ -50,6 +50,7 @@ pub fn save_timer(context: &Context<'_>) -> Option<Violation> {
 
 /// An MSR area is aligned, and neither its address nor its last byte is beyond the
 /// physical-address width.
+#[inline(always)]
 pub fn area(context: &Context<'_>, at: Field, count: Field) -> Option<Violation> {
     let entries = context.vmcs.read(count);
     if entries == 0 {

@@ -3,41 +3,109 @@
 //! Segment registers of the guest (SDM volume 3, section 28.3.1.2).
 
 use super::super::context::Context;
-use super::super::failure::{Allowed, Violation};
-use super::values::{bits, canonical, excludes};
+use super::super::failure::{Allowed, Subject, Violation};
+use super::values::bits_of;
+use crate::registers::is_canonical;
 use crate::vmcs::{Field, Vmcs};
 
 /// The four fields of a segment register.
 #[derive(Clone, Copy)]
-struct Segment {
+struct Names {
     selector: Field,
     base: Field,
     limit: Field,
     rights: Field,
 }
 
-macro_rules! segment {
-    ($selector:ident $base:ident $limit:ident $rights:ident) => {
-        Segment {
-            selector: Field::$selector,
-            base: Field::$base,
-            limit: Field::$limit,
-            rights: Field::$rights,
-        }
+/// A segment register of the guest, read once: most rules look at all of them.
+#[derive(Clone, Copy)]
+pub struct Segment {
+    names: &'static Names,
+    selector: u64,
+    base: u64,
+    limit: u64,
+    rights: Rights,
+}
+
+macro_rules! segments {
+    ($vmcs:ident: $($selector:ident $base:ident $limit:ident $rights:ident,
+        $selector_of:ident $base_of:ident $limit_of:ident $rights_of:ident;)*) => {
+        [$(
+            Segment {
+                names: &Names {
+                    selector: Field::$selector,
+                    base: Field::$base,
+                    limit: Field::$limit,
+                    rights: Field::$rights,
+                },
+                selector: $vmcs.$selector_of() as u64,
+                base: $vmcs.$base_of(),
+                limit: $vmcs.$limit_of() as u64,
+                rights: Rights($vmcs.$rights_of()),
+            },
+        )*]
     };
 }
 
-const CS: Segment = segment!(GuestCsSelector GuestCsBase GuestCsLimit GuestCsArBytes);
-const SS: Segment = segment!(GuestSsSelector GuestSsBase GuestSsLimit GuestSsArBytes);
-const DS: Segment = segment!(GuestDsSelector GuestDsBase GuestDsLimit GuestDsArBytes);
-const ES: Segment = segment!(GuestEsSelector GuestEsBase GuestEsLimit GuestEsArBytes);
-const FS: Segment = segment!(GuestFsSelector GuestFsBase GuestFsLimit GuestFsArBytes);
-const GS: Segment = segment!(GuestGsSelector GuestGsBase GuestGsLimit GuestGsArBytes);
-const TR: Segment = segment!(GuestTrSelector GuestTrBase GuestTrLimit GuestTrArBytes);
-const LDTR: Segment = segment!(GuestLdtrSelector GuestLdtrBase GuestLdtrLimit GuestLdtrArBytes);
+/// The guest's segment registers.
+#[derive(Clone, Copy)]
+pub struct Segments([Segment; 8]);
 
-const CODE_AND_DATA: [Segment; 6] = [CS, SS, DS, ES, FS, GS];
-const DATA: [Segment; 4] = [DS, ES, FS, GS];
+impl Segments {
+    #[inline]
+    pub const fn of(vmcs: &Vmcs) -> Self {
+        Self(segments! { vmcs:
+            GuestCsSelector GuestCsBase GuestCsLimit GuestCsArBytes,
+            guest_cs_selector guest_cs_base guest_cs_limit guest_cs_ar_bytes;
+            GuestSsSelector GuestSsBase GuestSsLimit GuestSsArBytes,
+            guest_ss_selector guest_ss_base guest_ss_limit guest_ss_ar_bytes;
+            GuestDsSelector GuestDsBase GuestDsLimit GuestDsArBytes,
+            guest_ds_selector guest_ds_base guest_ds_limit guest_ds_ar_bytes;
+            GuestEsSelector GuestEsBase GuestEsLimit GuestEsArBytes,
+            guest_es_selector guest_es_base guest_es_limit guest_es_ar_bytes;
+            GuestFsSelector GuestFsBase GuestFsLimit GuestFsArBytes,
+            guest_fs_selector guest_fs_base guest_fs_limit guest_fs_ar_bytes;
+            GuestGsSelector GuestGsBase GuestGsLimit GuestGsArBytes,
+            guest_gs_selector guest_gs_base guest_gs_limit guest_gs_ar_bytes;
+            GuestTrSelector GuestTrBase GuestTrLimit GuestTrArBytes,
+            guest_tr_selector guest_tr_base guest_tr_limit guest_tr_ar_bytes;
+            GuestLdtrSelector GuestLdtrBase GuestLdtrLimit GuestLdtrArBytes,
+            guest_ldtr_selector guest_ldtr_base guest_ldtr_limit guest_ldtr_ar_bytes;
+        })
+    }
+
+    const fn cs(&self) -> &Segment {
+        let [cs, ..] = &self.0;
+        cs
+    }
+
+    const fn ss(&self) -> &Segment {
+        let [_, ss, ..] = &self.0;
+        ss
+    }
+
+    const fn tr(&self) -> &Segment {
+        let [.., tr, _] = &self.0;
+        tr
+    }
+
+    const fn ldtr(&self) -> &Segment {
+        let [.., ldtr] = &self.0;
+        ldtr
+    }
+
+    /// CS, SS, DS, ES, FS, GS.
+    const fn code_and_data(&self) -> &[Segment] {
+        let [all @ .., _, _] = &self.0;
+        all
+    }
+
+    /// DS, ES, FS, GS.
+    const fn data(&self) -> &[Segment] {
+        let [_, _, data @ .., _, _] = &self.0;
+        data
+    }
+}
 
 /// TI, the bit of a selector that means the LDT.
 const TI: u64 = 1 << 2;
@@ -74,76 +142,72 @@ impl Rights {
 }
 
 impl Segment {
-    fn rights(self, vmcs: &Vmcs) -> Rights {
-        Rights(vmcs.read(self.rights) as u32)
-    }
-
-    fn is_usable(self, vmcs: &Vmcs) -> bool {
-        self.rights(vmcs).is_usable()
+    const fn is_usable(&self) -> bool {
+        self.rights.is_usable()
     }
 
     /// RPL of the selector.
-    fn rpl(self, vmcs: &Vmcs) -> u32 {
-        (vmcs.read(self.selector) & 3) as u32
+    const fn rpl(&self) -> u32 {
+        (self.selector & 3) as u32
     }
 
     /// A part of the access rights must have this value.
-    fn rights_part(self, vmcs: &Vmcs, mask: u64, value: u64) -> Option<Violation> {
-        let rights = vmcs.read(self.rights);
-        (rights & mask != value).then_some(Violation::field(
-            self.rights,
-            rights,
-            Allowed::Bits {
-                must_be_1: value,
-                may_be_1: !mask | value,
-            },
-        ))
+    fn rights_part(&self, mask: u64, value: u64) -> Option<Violation> {
+        let rights = u64::from(self.rights.0);
+        (rights & mask != value).then(|| {
+            Violation::field(
+                self.names.rights,
+                rights,
+                Allowed::Bits {
+                    must_be_1: value,
+                    may_be_1: !mask | value,
+                },
+            )
+        })
     }
 
     /// The type must be one of these, as bits of `types`; `example` is one.
-    fn type_in(self, vmcs: &Vmcs, types: u16, example: u64) -> Option<Violation> {
-        match types >> self.rights(vmcs).kind() & 1 {
+    fn type_in(&self, types: u16, example: u64) -> Option<Violation> {
+        match types >> self.rights.kind() & 1 {
             1 => None,
-            _ => self.rights_part(vmcs, Rights::TYPE, example),
+            _ => self.rights_part(Rights::TYPE, example),
         }
     }
 
     /// G fits the limit: 0 if a low bit of the limit is 0, 1 if a high bit is 1.
-    fn granularity(self, vmcs: &Vmcs) -> Option<Violation> {
-        let limit = vmcs.read(self.limit);
-        let must_be_bytes = limit & 0xfff != 0xfff;
-        let must_be_pages = limit >> 20 != 0;
+    fn granularity(&self) -> Option<Violation> {
+        let must_be_bytes = self.limit & 0xfff != 0xfff;
+        let must_be_pages = self.limit >> 20 != 0;
         match (must_be_bytes, must_be_pages) {
             // No G fits.
             (true, true) => Some(Violation::field(
+                self.names.limit,
                 self.limit,
-                limit,
                 Allowed::Bits {
                     must_be_1: 0xfff,
                     may_be_1: u64::MAX,
                 },
             )),
-            (true, false) => self.rights_part(vmcs, Rights::G, 0),
-            (false, true) => self.rights_part(vmcs, Rights::G, Rights::G),
+            (true, false) => self.rights_part(Rights::G, 0),
+            (false, true) => self.rights_part(Rights::G, Rights::G),
             (false, false) => None,
         }
     }
-}
 
-/// CS, and those data segments that are usable.
-fn checked(context: &Context<'_>) -> impl Iterator<Item = Segment> {
-    CODE_AND_DATA
-        .into_iter()
-        .filter(|segment| segment.rights == CS.rights || segment.is_usable(context.vmcs))
+    /// The selector refers to the GDT.
+    fn global(&self) -> Option<Violation> {
+        bits_of(Subject::Field(self.names.selector), self.selector, 0, !TI)
+    }
 }
 
 pub fn tr_ti(context: &Context<'_>) -> Option<Violation> {
-    excludes(context, TR.selector, TI)
+    context.segments.tr().global()
 }
 
 pub fn ldtr_ti(context: &Context<'_>) -> Option<Violation> {
-    match LDTR.is_usable(context.vmcs) {
-        true => excludes(context, LDTR.selector, TI),
+    let ldtr = context.segments.ldtr();
+    match ldtr.is_usable() {
+        true => ldtr.global(),
         false => None,
     }
 }
@@ -152,54 +216,86 @@ pub fn ss_rpl(context: &Context<'_>) -> Option<Violation> {
     if context.virtual_8086() || context.unrestricted() {
         return None;
     }
-    let rpl = CS.rpl(context.vmcs).into();
-    bits(context, SS.selector, rpl, !3 | rpl)
+    let rpl = context.segments.cs().rpl().into();
+    let ss = context.segments.ss();
+    (ss.selector & 3 != rpl).then(|| {
+        Violation::field(
+            ss.names.selector,
+            ss.selector,
+            Allowed::Bits {
+                must_be_1: rpl,
+                may_be_1: !3 | rpl,
+            },
+        )
+    })
 }
 
 /// The first segment for which `broken` says something, in virtual-8086 mode.
 fn in_virtual_8086(
     context: &Context<'_>,
-    broken: impl Fn(Segment) -> Option<Violation>,
+    broken: impl Fn(&Segment) -> Option<Violation>,
 ) -> Option<Violation> {
     match context.virtual_8086() {
-        true => CODE_AND_DATA.into_iter().find_map(broken),
+        true => context.segments.code_and_data().iter().find_map(broken),
         false => None,
     }
 }
 
-/// The field must be just this.
-fn exactly(context: &Context<'_>, field: Field, expected: u64) -> Option<Violation> {
-    let value = context.vmcs.read(field);
-    (value != expected).then_some(Violation::field(field, value, Allowed::Exactly(expected)))
+/// The value must be just this.
+fn exactly(field: Field, value: u64, expected: u64) -> Option<Violation> {
+    (value != expected).then(|| Violation::field(field, value, Allowed::Exactly(expected)))
 }
 
 pub fn virtual_8086_base(context: &Context<'_>) -> Option<Violation> {
     in_virtual_8086(context, |segment| {
-        let selector = context.vmcs.read(segment.selector);
-        exactly(context, segment.base, selector << 4)
+        exactly(segment.names.base, segment.base, segment.selector << 4)
     })
 }
 
 pub fn virtual_8086_limit(context: &Context<'_>) -> Option<Violation> {
-    in_virtual_8086(context, |segment| exactly(context, segment.limit, 0xffff))
+    in_virtual_8086(context, |segment| {
+        exactly(segment.names.limit, segment.limit, 0xffff)
+    })
 }
 
 pub fn virtual_8086_rights(context: &Context<'_>) -> Option<Violation> {
-    in_virtual_8086(context, |segment| exactly(context, segment.rights, 0xf3))
+    in_virtual_8086(context, |segment| {
+        exactly(segment.names.rights, segment.rights.0.into(), 0xf3)
+    })
 }
 
 pub fn base_canonical(context: &Context<'_>) -> Option<Violation> {
-    [TR, FS, GS, LDTR]
+    let [_, _, _, _, fs, gs, tr, ldtr] = &context.segments.0;
+    let width = context.linear_width;
+    let canonical = |segment: &Segment| {
+        (!is_canonical(segment.base, width))
+            .then(|| Violation::field(segment.names.base, segment.base, Allowed::Canonical(width)))
+    };
+    [tr, fs, gs]
         .into_iter()
-        .filter(|segment| segment.rights != LDTR.rights || segment.is_usable(context.vmcs))
-        .find_map(|segment| canonical(context, segment.base, context.linear_width))
+        .find_map(canonical)
+        .or_else(|| match ldtr.is_usable() {
+            true => canonical(ldtr),
+            false => None,
+        })
 }
 
 pub fn base_high(context: &Context<'_>) -> Option<Violation> {
-    [CS, SS, DS, ES]
-        .into_iter()
-        .filter(|segment| segment.rights == CS.rights || segment.is_usable(context.vmcs))
-        .find_map(|segment| bits(context, segment.base, 0, 0xffff_ffff))
+    let [cs, ss, ds, es, ..] = &context.segments.0;
+    let low = |segment: &Segment| {
+        bits_of(
+            Subject::Field(segment.names.base),
+            segment.base,
+            0,
+            0xffff_ffff,
+        )
+    };
+    low(cs).or_else(|| {
+        [ss, ds, es]
+            .into_iter()
+            .filter(|segment| segment.is_usable())
+            .find_map(low)
+    })
 }
 
 /// Accessed code segments: types 9, 11, 13, 15.
@@ -218,14 +314,14 @@ pub fn cs_type(context: &Context<'_>) -> Option<Violation> {
     };
     match context.virtual_8086() {
         true => None,
-        false => CS.type_in(context.vmcs, types, 11),
+        false => context.segments.cs().type_in(types, 11),
     }
 }
 
 pub fn ss_type(context: &Context<'_>) -> Option<Violation> {
-    let is_checked = !context.virtual_8086() && SS.is_usable(context.vmcs);
-    match is_checked {
-        true => SS.type_in(context.vmcs, WRITABLE | WRITABLE_DOWN, 3),
+    let ss = context.segments.ss();
+    match !context.virtual_8086() && ss.is_usable() {
+        true => ss.type_in(WRITABLE | WRITABLE_DOWN, 3),
         false => None,
     }
 }
@@ -234,26 +330,33 @@ pub fn data_type(context: &Context<'_>) -> Option<Violation> {
     if context.virtual_8086() {
         return None;
     }
-    DATA.into_iter()
-        .filter(|segment| segment.is_usable(context.vmcs))
-        .find_map(|segment| segment.type_in(context.vmcs, READABLE, 3))
+    context
+        .segments
+        .data()
+        .iter()
+        .filter(|segment| segment.is_usable())
+        .find_map(|segment| segment.type_in(READABLE, 3))
 }
 
-/// The first segment that is checked for which `broken` says something, outside virtual-8086 mode.
+/// The first of CS and of those data segments that are usable for which `broken` says something,
+/// outside virtual-8086 mode.
 fn in_checked(
     context: &Context<'_>,
-    broken: impl Fn(Segment) -> Option<Violation>,
+    broken: impl Fn(&Segment) -> Option<Violation>,
 ) -> Option<Violation> {
-    match context.virtual_8086() {
-        true => None,
-        false => checked(context).find_map(broken),
+    if context.virtual_8086() {
+        return None;
     }
+    let (cs, data) = context.segments.code_and_data().split_first()?;
+    broken(cs).or_else(|| {
+        data.iter()
+            .filter(|segment| segment.is_usable())
+            .find_map(broken)
+    })
 }
 
 pub fn s_bit(context: &Context<'_>) -> Option<Violation> {
-    in_checked(context, |segment| {
-        segment.rights_part(context.vmcs, Rights::S, Rights::S)
-    })
+    in_checked(context, |segment| segment.rights_part(Rights::S, Rights::S))
 }
 
 const fn dpl_bits(dpl: u32) -> u64 {
@@ -264,12 +367,12 @@ pub fn cs_dpl(context: &Context<'_>) -> Option<Violation> {
     if context.virtual_8086() {
         return None;
     }
-    let cs = CS.rights(context.vmcs);
-    let ss = SS.rights(context.vmcs).dpl();
-    match cs.kind() {
-        3 => CS.rights_part(context.vmcs, Rights::DPL, 0),
-        9 | 11 => CS.rights_part(context.vmcs, Rights::DPL, dpl_bits(ss)),
-        13 | 15 if cs.dpl() > ss => CS.rights_part(context.vmcs, Rights::DPL, dpl_bits(ss)),
+    let cs = context.segments.cs();
+    let ss = context.segments.ss().rights.dpl();
+    match cs.rights.kind() {
+        3 => cs.rights_part(Rights::DPL, 0),
+        9 | 11 => cs.rights_part(Rights::DPL, dpl_bits(ss)),
+        13 | 15 if cs.rights.dpl() > ss => cs.rights_part(Rights::DPL, dpl_bits(ss)),
         _ => None,
     }
 }
@@ -278,15 +381,15 @@ pub fn ss_dpl(context: &Context<'_>) -> Option<Violation> {
     if context.virtual_8086() {
         return None;
     }
-    let vmcs = context.vmcs;
+    let ss = context.segments.ss();
     let by_rpl = match context.unrestricted() {
         true => None,
-        false => SS.rights_part(vmcs, Rights::DPL, dpl_bits(SS.rpl(vmcs))),
+        false => ss.rights_part(Rights::DPL, dpl_bits(ss.rpl())),
     };
     by_rpl.or_else(|| {
-        let zero = CS.rights(vmcs).kind() == 3 || !context.protected_mode();
+        let zero = context.segments.cs().rights.kind() == 3 || !context.protected_mode();
         match zero {
-            true => SS.rights_part(vmcs, Rights::DPL, 0),
+            true => ss.rights_part(Rights::DPL, 0),
             false => None,
         }
     })
@@ -296,54 +399,50 @@ pub fn data_dpl(context: &Context<'_>) -> Option<Violation> {
     if context.virtual_8086() || context.unrestricted() {
         return None;
     }
-    let vmcs = context.vmcs;
-    DATA.into_iter()
-        .filter(|segment| segment.is_usable(vmcs))
+    context
+        .segments
+        .data()
+        .iter()
+        .filter(|segment| segment.is_usable())
         .find_map(|segment| {
-            let rights = segment.rights(vmcs);
-            let rpl = segment.rpl(vmcs);
+            let rpl = segment.rpl();
             // Conforming code (12 to 15) is exempt.
-            match rights.kind() <= 11 && rights.dpl() < rpl {
-                true => segment.rights_part(vmcs, Rights::DPL, dpl_bits(rpl)),
+            match segment.rights.kind() <= 11 && segment.rights.dpl() < rpl {
+                true => segment.rights_part(Rights::DPL, dpl_bits(rpl)),
                 false => None,
             }
         })
 }
 
 pub fn p_bit(context: &Context<'_>) -> Option<Violation> {
-    in_checked(context, |segment| {
-        segment.rights_part(context.vmcs, Rights::P, Rights::P)
-    })
+    in_checked(context, |segment| segment.rights_part(Rights::P, Rights::P))
 }
 
 pub fn rights_reserved(context: &Context<'_>) -> Option<Violation> {
-    in_checked(context, |segment| {
-        segment.rights_part(context.vmcs, Rights::RESERVED, 0)
-    })
+    in_checked(context, |segment| segment.rights_part(Rights::RESERVED, 0))
 }
 
 pub fn cs_db_l(context: &Context<'_>) -> Option<Violation> {
-    let is_checked = !context.virtual_8086()
-        && context.ia32e_guest()
-        && CS.rights(context.vmcs).is_64_bit_code();
+    let cs = context.segments.cs();
+    let is_checked = !context.virtual_8086() && context.ia32e_guest() && cs.rights.is_64_bit_code();
     match is_checked {
-        true => CS.rights_part(context.vmcs, Rights::DB, 0),
+        true => cs.rights_part(Rights::DB, 0),
         false => None,
     }
 }
 
 pub fn granularity(context: &Context<'_>) -> Option<Violation> {
-    in_checked(context, |segment| segment.granularity(context.vmcs))
+    in_checked(context, |segment| segment.granularity())
 }
 
 /// What TR and LDTR share: a present system descriptor.
-fn system(segment: Segment, vmcs: &Vmcs, types: u16, example: u64) -> Option<Violation> {
+fn system(segment: &Segment, types: u16, example: u64) -> Option<Violation> {
     segment
-        .type_in(vmcs, types, example)
-        .or_else(|| segment.rights_part(vmcs, Rights::S, 0))
-        .or_else(|| segment.rights_part(vmcs, Rights::P, Rights::P))
-        .or_else(|| segment.rights_part(vmcs, Rights::RESERVED, 0))
-        .or_else(|| segment.granularity(vmcs))
+        .type_in(types, example)
+        .or_else(|| segment.rights_part(Rights::S, 0))
+        .or_else(|| segment.rights_part(Rights::P, Rights::P))
+        .or_else(|| segment.rights_part(Rights::RESERVED, 0))
+        .or_else(|| segment.granularity())
 }
 
 pub fn tr(context: &Context<'_>) -> Option<Violation> {
@@ -352,13 +451,14 @@ pub fn tr(context: &Context<'_>) -> Option<Violation> {
         true => 1 << 11,
         false => 1 << 11 | 1 << 3,
     };
-    system(TR, context.vmcs, types, 11)
-        .or_else(|| TR.rights_part(context.vmcs, Rights::UNUSABLE, 0))
+    let tr = context.segments.tr();
+    system(tr, types, 11).or_else(|| tr.rights_part(Rights::UNUSABLE, 0))
 }
 
 pub fn ldtr(context: &Context<'_>) -> Option<Violation> {
-    match LDTR.is_usable(context.vmcs) {
-        true => system(LDTR, context.vmcs, 1 << 2, 2),
+    let ldtr = context.segments.ldtr();
+    match ldtr.is_usable() {
+        true => system(ldtr, 1 << 2, 2),
         false => None,
     }
 }

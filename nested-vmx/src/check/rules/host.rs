@@ -162,6 +162,17 @@ pub fn spec_ctrl(context: &Context<'_>) -> Option<Violation> {
 }
 
 pub fn selector_rpl(context: &Context<'_>) -> Option<Violation> {
+    let vmcs = context.vmcs;
+    let any = vmcs.host_es_selector()
+        | vmcs.host_cs_selector()
+        | vmcs.host_ss_selector()
+        | vmcs.host_ds_selector()
+        | vmcs.host_fs_selector()
+        | vmcs.host_gs_selector()
+        | vmcs.host_tr_selector();
+    if any & 7 == 0 {
+        return None;
+    }
     SELECTORS
         .into_iter()
         .find_map(|field| excludes(context, field, 7))
@@ -184,6 +195,20 @@ pub fn ss(context: &Context<'_>) -> Option<Violation> {
 }
 
 pub fn bases(context: &Context<'_>) -> Option<Violation> {
+    let vmcs = context.vmcs;
+    let all = [
+        vmcs.host_fs_base(),
+        vmcs.host_gs_base(),
+        vmcs.host_tr_base(),
+        vmcs.host_gdtr_base(),
+        vmcs.host_idtr_base(),
+    ];
+    if all
+        .iter()
+        .all(|&base| is_canonical(base, context.linear_width))
+    {
+        return None;
+    }
     BASES
         .into_iter()
         .find_map(|field| canonical(context, field, context.linear_width))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! Conditions that many rules share.
+//! Conditions that many rules share. Those that most rules use are inlined, or the field that they
+//! are about is looked up at run time.
 
 use super::super::context::Context;
 use super::super::failure::{Allowed, Subject, Violation};
@@ -9,12 +10,14 @@ use crate::registers::is_canonical;
 use crate::vmcs::Field;
 
 /// The field has the bits `must`, and none outside `may`.
+#[inline(always)]
 pub fn bits(context: &Context<'_>, field: Field, must: u64, may: u64) -> Option<Violation> {
     let value = context.vmcs.read(field);
     bits_of(Subject::Field(field), value, must, may)
 }
 
 /// The value has the bits `must`, and none outside `may`.
+#[inline(always)]
 pub fn bits_of(subject: Subject, value: u64, must: u64, may: u64) -> Option<Violation> {
     (value & must != must || value & !may != 0).then_some(Violation::new(
         subject,
@@ -27,17 +30,20 @@ pub fn bits_of(subject: Subject, value: u64, must: u64, may: u64) -> Option<Viol
 }
 
 /// The field holds a physical address that is a multiple of `alignment` (a power of two).
+#[inline(always)]
 pub fn address(context: &Context<'_>, field: Field, alignment: u64) -> Option<Violation> {
     let zero = context.beyond | (alignment - 1);
     bits(context, field, 0, !zero)
 }
 
 /// The field holds the physical address of a page.
+#[inline(always)]
 pub fn page(context: &Context<'_>, field: Field) -> Option<Violation> {
     address(context, field, 0x1000)
 }
 
 /// The field holds a canonical address.
+#[inline(always)]
 pub fn canonical(context: &Context<'_>, field: Field, width: u32) -> Option<Violation> {
     let value = context.vmcs.read(field);
     (!is_canonical(value, width)).then_some(Violation::field(
@@ -48,16 +54,19 @@ pub fn canonical(context: &Context<'_>, field: Field, width: u32) -> Option<Viol
 }
 
 /// Something else is needed: the bits `needed` of `field` must be 1.
+#[inline(always)]
 pub fn needs(context: &Context<'_>, field: Field, needed: u64) -> Option<Violation> {
     bits(context, field, needed, u64::MAX)
 }
 
 /// Something excludes it: the bits `excluded` of `field` must be 0.
+#[inline(always)]
 pub fn excludes(context: &Context<'_>, field: Field, excluded: u64) -> Option<Violation> {
     bits(context, field, 0, !excluded)
 }
 
 /// Each byte of the field is a memory type of IA32_PAT.
+#[inline(always)]
 pub fn memory_types(context: &Context<'_>, field: Field) -> Option<Violation> {
     let value = context.vmcs.read(field);
     // 2, 3 and 8 upwards are reserved: bit 1 without bit 2, or a bit from 3 up.
