@@ -144,6 +144,7 @@ pub fn apic_needs_tpr_shadow(context: &Context<'_>) -> Option<Violation> {
 }
 
 /// These secondary controls must be 0.
+#[inline(always)]
 fn secondary_excludes(context: &Context<'_>, excluded: SecondaryControls) -> Option<Violation> {
     match context.secondary.intersects(excluded) {
         true => excludes(context, Field::SecondaryVmExecControl, value!(excluded)),
@@ -152,6 +153,7 @@ fn secondary_excludes(context: &Context<'_>, excluded: SecondaryControls) -> Opt
 }
 
 /// This secondary control needs that one.
+#[inline(always)]
 fn secondary_needs(
     context: &Context<'_>,
     control: SecondaryControls,
@@ -371,6 +373,7 @@ fn needs_ept(context: &Context<'_>, control: SecondaryControls) -> Option<Violat
 }
 
 /// A control that needs EPT and a page.
+#[inline(always)]
 fn needs_ept_and_page(
     context: &Context<'_>,
     control: SecondaryControls,

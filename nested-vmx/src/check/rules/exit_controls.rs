@@ -87,14 +87,14 @@ pub fn load_list(context: &Context<'_>) -> Option<Violation> {
 /// 3, appendix A.6). Here they fail the entry.
 pub fn list_max(context: &Context<'_>) -> Option<Violation> {
     let most = u64::from(context.capabilities.misc.max_msr_list());
-    [
-        Field::VmExitMsrStoreCount,
-        Field::VmExitMsrLoadCount,
-        Field::VmEntryMsrLoadCount,
-    ]
-    .into_iter()
-    .find_map(|field| {
-        let count = context.vmcs.read(field);
+    let vmcs = context.vmcs;
+    let counts = [
+        (Field::VmExitMsrStoreCount, vmcs.vm_exit_msr_store_count()),
+        (Field::VmExitMsrLoadCount, vmcs.vm_exit_msr_load_count()),
+        (Field::VmEntryMsrLoadCount, vmcs.vm_entry_msr_load_count()),
+    ];
+    counts.into_iter().find_map(|(field, count)| {
+        let count = u64::from(count);
         (count > most).then_some(Violation::field(field, count, Allowed::Range(0, most)))
     })
 }

@@ -95,6 +95,7 @@ pub fn reserved(context: &Context<'_>) -> Option<Violation> {
 }
 
 /// These bits of the interruptibility state must be 0.
+#[inline(always)]
 fn not_blocking(context: &Context<'_>, blocking: u32) -> Option<Violation> {
     excludes(context, Field::GuestInterruptibilityInfo, blocking.into())
 }

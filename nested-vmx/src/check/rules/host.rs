@@ -179,6 +179,7 @@ pub fn selector_rpl(context: &Context<'_>) -> Option<Violation> {
 }
 
 /// The selector is not null.
+#[inline(always)]
 fn not_null(context: &Context<'_>, field: Field) -> Option<Violation> {
     (context.vmcs.read(field) == 0).then_some(Violation::field(field, 0, Allowed::Not(0)))
 }
