@@ -11,6 +11,8 @@ pub mod capability;
 pub mod check;
 pub mod controls;
 pub mod exit_reason;
+#[cfg(feature = "arbitrary")]
+pub mod generate;
 pub mod instruction_error;
 pub mod interruption;
 pub mod l0;

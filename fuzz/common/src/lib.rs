@@ -6,6 +6,7 @@
 //! plain `cargo test`, on stable and without a fuzzer.
 
 pub mod command_line;
+pub mod entry_checks;
 pub mod kernel_image;
 pub mod nested_sequences;
 pub mod requests;
@@ -18,6 +19,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("command_line", command_line::run),
+    ("entry_checks", entry_checks::run),
     ("kernel_image", kernel_image::run),
     ("nested_sequences", nested_sequences::run),
     ("requests", requests::run),

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! Each rule of a VM entry in both directions: a generated state that breaks only it is refused for
+//! it, and accepted when it is mended.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // A test that fails panics.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use arbitrary::Unstructured;
+use common::{bytes, sets};
+use nested_vmx::capability::Capabilities;
+use nested_vmx::check::{Rule, Subject};
+use nested_vmx::generate::{Scenario, inseparable_from};
+use nested_vmx::vmcs::Field;
+use proptest::prelude::*;
+
+/// Enough for any state.
+const LENGTH: usize = 2048;
+
+/// In so many states at least each rule must have been broken.
+const ENOUGH: u32 = 10;
+
+/// How many states each rule is broken in, for each of the capabilities.
+const SEEDS: u64 = 60;
+
+fn violated(scenario: &Scenario) -> Vec<Rule> {
+    let request = scenario.request();
+    let all: Vec<_> = request.check_all().map(|failure| failure.rule).collect();
+    let first = request.check().err().map(|failure| failure.rule);
+    assert_eq!(
+        first,
+        all.first().copied(),
+        "the first one is the first of all"
+    );
+    all
+}
+
+/// What came of breaking a rule in one generated state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// It was broken, and no other.
+    Alone,
+    /// It was broken along with rules that are inseparable from it.
+    WithOthers,
+}
+
+/// Breaks the rule in one generated state, if that is possible.
+fn break_one(name: &str, capabilities: &Capabilities, rule: Rule, seed: u64) -> Option<Broken> {
+    let bytes = bytes(seed, LENGTH);
+    let mut u = Unstructured::new(&bytes);
+    let valid = Scenario::before_breaking(rule, capabilities, &mut u)?;
+    let context = format!("{name}, {rule:?}, seed {seed}");
+    assert_eq!(violated(&valid), [], "{context}, before: {valid:#x?}");
+    let broken = valid.break_rule(rule, &mut u)?;
+    let violated = violated(&broken);
+    assert!(
+        violated.contains(&rule),
+        "{context}: not refused for it, but {violated:?}"
+    );
+    let others: Vec<_> = violated
+        .into_iter()
+        .filter(|other| *other != rule)
+        .collect();
+    let is_expected = others
+        .iter()
+        .all(|other| inseparable_from(rule).contains(other));
+    assert!(is_expected, "{context}: {others:?}, {:#x?}", broken.vmcs12);
+    mend(&context, broken, rule);
+    Some(match others.is_empty() {
+        true => Broken::Alone,
+        false => Broken::WithOthers,
+    })
+}
+
+/// Does what the verdict says would not break the rule, as often as it says so: a rule can be about
+/// several fields. Then the rule is kept.
+fn mend(context: &str, mut broken: Scenario, rule: Rule) {
+    for _ in 0..8 {
+        let Some(failure) = broken.request().check_rule(rule) else {
+            return;
+        };
+        let Subject::Field(field) = failure.violation.subject else {
+            return;
+        };
+        let Some(good) = failure.violation.allowed.nearest(failure.violation.value) else {
+            return;
+        };
+        broken.vmcs12.write(field, good);
+        // Which count only where they are activated.
+        if field == Field::SecondaryVmExecControl {
+            let primary = broken.vmcs12.read(Field::CpuBasedVmExecControl);
+            let activated = primary | 1 << 31;
+            broken.vmcs12.write(Field::CpuBasedVmExecControl, activated);
+        }
+    }
+    panic!("{context}: what the verdict allows is refused");
+}
+
+#[test]
+fn each_rule_is_broken_alone() {
+    let mut alone: BTreeMap<Rule, u32> = BTreeMap::new();
+    let mut with_others: BTreeMap<Rule, u32> = BTreeMap::new();
+    let mut reached: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, capabilities) in sets() {
+        for &rule in Rule::ALL {
+            let broken: Vec<_> = (0..SEEDS)
+                .filter_map(|seed| break_one(name, &capabilities, rule, seed))
+                .collect();
+            *reached.entry(name).or_default() += usize::from(!broken.is_empty());
+            for outcome in broken {
+                let counts = match outcome {
+                    Broken::Alone => &mut alone,
+                    Broken::WithOthers => &mut with_others,
+                };
+                *counts.entry(rule).or_default() += 1;
+            }
+        }
+    }
+    for &rule in Rule::ALL {
+        let [alone, with_others] =
+            [&alone, &with_others].map(|counts| counts.get(&rule).copied().unwrap_or(0));
+        match rule {
+            // Never alone: see the table of inseparable rules.
+            Rule::Ia32eLma => assert!(alone == 0 && with_others >= ENOUGH, "{rule:?}"),
+            _ => assert!(alone >= ENOUGH, "{rule:?}: {alone}"),
+        }
+        let is_separable = inseparable_from(rule).is_empty();
+        assert_eq!(
+            is_separable,
+            with_others == 0,
+            "{rule:?}: is it in the table?"
+        );
+    }
+    // Where fewer rules can be broken, capabilities are missing that they are about.
+    let expected = [
+        ("bare", 96),
+        ("everything", 146),
+        ("narrow addresses", 122),
+        ("observed", 123),
+        ("plain", 121),
+        ("simple EPT", 128),
+        ("software", 127),
+    ];
+    assert_eq!(reached, expected.into(), "of {} rules", Rule::ALL.len());
+}
+
+/// The rules that were found by looking at hypervisors: the list is not shorter than that, and has
+/// nothing twice.
+#[test]
+fn the_rules_are_those_of_the_table() {
+    let ids: Vec<_> = include_str!("facts/entry_checks.tsv")
+        .lines()
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()))
+        .map(|line| line.split('\t').nth(2).unwrap())
+        .collect();
+    assert_eq!(ids.len(), 139);
+    for id in ids {
+        assert!(Rule::from_id(id).is_some(), "{id}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn what_is_generated_is_accepted(
+        which in 0..sets().len(),
+        bytes in proptest::collection::vec(any::<u8>(), 0..LENGTH),
+    ) {
+        let (name, capabilities) = sets().swap_remove(which);
+        let scenario = Scenario::arbitrary(&capabilities, &mut Unstructured::new(&bytes)).unwrap();
+        prop_assert_eq!(violated(&scenario), [], "{}: {:#x?}", name, scenario);
+    }
+}
