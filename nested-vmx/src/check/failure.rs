@@ -112,17 +112,25 @@ impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Bits {
-                must_be_1: 0,
-                may_be_1,
-            } => write!(f, "no bits outside {may_be_1:#x}"),
-            Self::Bits {
-                must_be_1,
-                may_be_1: u64::MAX,
-            } => write!(f, "the bits {must_be_1:#x}"),
-            Self::Bits {
                 must_be_1,
                 may_be_1,
-            } => write!(f, "the bits {must_be_1:#x}, and none outside {may_be_1:#x}"),
+            } => {
+                let must_be_0 = !may_be_1;
+                // Whichever of the two masks says it with fewer bits.
+                let zeros_are_few = must_be_0.count_ones() < may_be_1.count_ones();
+                match (must_be_1, must_be_0, zeros_are_few) {
+                    (_, 0, _) => write!(f, "with the bits {must_be_1:#x}"),
+                    (0, _, true) => write!(f, "without the bits {must_be_0:#x}"),
+                    (0, _, false) => write!(f, "no bits but {may_be_1:#x}"),
+                    (_, _, true) => {
+                        write!(f, "with the bits {must_be_1:#x} and without {must_be_0:#x}")
+                    }
+                    (_, _, false) => write!(
+                        f,
+                        "with the bits {must_be_1:#x} and no others but {may_be_1:#x}"
+                    ),
+                }
+            }
             Self::Range(low, high) => write!(f, "{low:#x} to {high:#x}"),
             Self::OneOf(values) => {
                 for (at, value) in values.iter().enumerate() {
