@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod capability;
 pub mod check;
 pub mod controls;
+pub mod ept;
 pub mod exit_reason;
 #[cfg(feature = "arbitrary")]
 pub mod generate;
