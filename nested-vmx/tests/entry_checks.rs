@@ -7,8 +7,14 @@ mod facts;
 
 use std::collections::BTreeSet;
 
-use nested_vmx::check::{Allowed, EntryOutcome, Failure, Phase, Rule, Subject, Violation};
+use nested_vmx::capability::{Capabilities, EptVpid, Processor};
+use nested_vmx::check::{
+    Allowed, EntryOutcome, EntryRequest, Failure, L1State, Phase, Rule, Subject, Violation,
+};
+use nested_vmx::ept::Eptp;
 use nested_vmx::exit_reason::ExitReason;
+use nested_vmx::vmcs::{Field, KVM_REVISION, Vmcs};
+use proptest::prelude::*;
 
 /// Rules that are newer than the table.
 const NEWER: [&str; 12] = [
@@ -86,4 +92,27 @@ fn phases_follow_each_other() {
         ExitReason::ENTRY_FAILURE_MSR_LOADING.entry_failure().0,
         0x8000_0022
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// INVEPT and EPTP switching accept the EPT pointers that VM entries accept.
+    #[test]
+    fn one_rule_for_all_ept_pointers(page in 0_u64..1 << 42, low in 0_u64..0x1000, lacks in 0_u64..1 << 24) {
+        let mut capabilities = Capabilities::software(Processor::new(40));
+        capabilities.ept_vpid = EptVpid::from_bits_retain(capabilities.ept_vpid.bits() & !lacks);
+        let eptp = page << 12 | low;
+        let mut vmcs12 = Vmcs::new(KVM_REVISION);
+        vmcs12.write(Field::CpuBasedVmExecControl, 1 << 31);
+        vmcs12.write(Field::SecondaryVmExecControl, 1 << 1);
+        vmcs12.write(Field::EptPointer, eptp);
+        let request = EntryRequest::new(&capabilities, &vmcs12, L1State::new(0, 0, 0));
+        let broken = request.check_all().rules();
+        let is_broken = broken.iter().any(|rule| rule.id().starts_with("eptp_"));
+        prop_assert_eq!(Eptp(eptp).check(&capabilities).is_err(), is_broken);
+    }
 }

@@ -734,7 +734,9 @@ fn invalidations(add: &mut impl FnMut(&'static str, u32, Case, Outcome)) {
             let outcome = invept(&mut machine, 1, EPTP, 0);
             assert_eq!(
                 machine.vmx.take_flush().ept,
-                Some(nested_vmx::l0::EptFlush::Single(EPTP))
+                Some(nested_vmx::ept::Invalidation::SingleContext(
+                    nested_vmx::ept::Eptp(EPTP)
+                ))
             );
             outcome
         },

@@ -34,5 +34,4 @@ pub use failure::{Allowed, EntryOutcome, Failure, Subject, Violation};
 pub use failures::{Failures, RuleSet};
 pub use request::{EntryInstruction, EntryRequest, L1State};
 pub use rule::{Phase, Rule};
-pub use rules::execution_controls::is_valid_eptp;
 pub use rules::msr_load::is_loadable;

@@ -6,7 +6,7 @@ use super::eptp::Eptp;
 use crate::capability::{Capabilities, EptVpid};
 
 /// Which of the mappings that L0 derived from EPT12 are no longer good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Invalidation {
     /// Those of all EPTPs with the same root.
     SingleContext(Eptp),

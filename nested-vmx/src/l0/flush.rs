@@ -3,6 +3,8 @@
 //! Which cached translations L0 has to forget before it enters a guest (SDM volume 3, section
 //! 30.4.3).
 
+use crate::ept::Invalidation;
+
 /// Translations of linear addresses of L2's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LinearFlush {
@@ -19,15 +21,6 @@ pub enum LinearFlush {
     All,
 }
 
-/// What L0 made of EPT12.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EptFlush {
-    /// What it made of the EPT12 with this EPTP.
-    Single(u64),
-    /// Everything.
-    All,
-}
-
 /// What is to be forgotten. Requests that do not fit together become one that is wider: to forget
 /// more than was asked is always right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,7 +28,7 @@ pub struct Flush {
     /// Linear translations.
     pub linear: Option<LinearFlush>,
     /// EPT12's translations.
-    pub ept: Option<EptFlush>,
+    pub ept: Option<Invalidation>,
 }
 
 impl Flush {
@@ -54,11 +47,11 @@ impl Flush {
         });
     }
 
-    pub(super) fn ept(&mut self, wanted: EptFlush) {
-        self.ept = Some(match self.ept {
-            None => wanted,
-            Some(before) if before == wanted => wanted,
-            Some(_) => EptFlush::All,
+    pub(super) fn ept(&mut self, wanted: Invalidation) {
+        self.ept = Some(match (self.ept, wanted) {
+            (None, wanted) => wanted,
+            (Some(before), Invalidation::SingleContext(eptp)) if before.affects(eptp) => before,
+            _ => Invalidation::AllContexts,
         });
     }
 }
@@ -66,6 +59,7 @@ impl Flush {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ept::Eptp;
 
     #[test]
     fn what_does_not_fit_together_gets_wider() {
@@ -79,10 +73,14 @@ mod tests {
         flush.linear(LinearFlush::Vpid(2));
         assert_eq!(flush.linear, Some(LinearFlush::All));
 
-        flush.ept(EptFlush::Single(0x1000));
-        flush.ept(EptFlush::Single(0x1000));
-        assert_eq!(flush.ept, Some(EptFlush::Single(0x1000)));
-        flush.ept(EptFlush::Single(0x2000));
-        assert_eq!(flush.ept, Some(EptFlush::All));
+        let single = |root| Invalidation::SingleContext(Eptp(root));
+        flush.ept(single(0x101e));
+        // The same tables.
+        flush.ept(single(0x105e));
+        assert_eq!(flush.ept, Some(single(0x101e)));
+        flush.ept(single(0x201e));
+        assert_eq!(flush.ept, Some(Invalidation::AllContexts));
+        flush.ept(single(0x101e));
+        assert_eq!(flush.ept, Some(Invalidation::AllContexts));
     }
 }

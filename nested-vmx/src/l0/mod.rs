@@ -44,7 +44,7 @@ pub use border::{
 };
 pub use event::{Class, PendingEvents, PendingException};
 pub use exit::{Abort, ExitInformation};
-pub use flush::{EptFlush, Flush, LinearFlush};
+pub use flush::{Flush, LinearFlush};
 pub use instruction::{Destination, Exception, Instruction, MemoryOperand, Outcome, Source};
 pub use run::{AfterExit, Decision, EnterL2, HardwareExit, RefusedExit};
 pub use smm::SmmState;

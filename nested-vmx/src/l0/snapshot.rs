@@ -15,6 +15,7 @@ use super::smm::SmmState;
 use super::state::{NonRoot, Operation};
 use crate::check::{EntryInstruction, EntryRequest, Failure, L1State};
 use crate::controls::EntryControls;
+use crate::ept::Invalidation;
 use crate::interruption::Event;
 use crate::registers::efer;
 use crate::vmcs::{Field, Kind, LaunchState, Vmcs};
@@ -135,7 +136,7 @@ impl NestedVmx {
             .map(|left| self.timer_now(border).saturating_add(left));
         self.asked = Asked::No;
         self.flush.linear(super::LinearFlush::All);
-        self.flush.ept(super::EptFlush::All);
+        self.flush.ept(Invalidation::AllContexts);
         match self.operation {
             Operation::NonRoot(_) => self.load_l2(border),
             _ => border.hardware.load(&self.vmcs01),

@@ -309,17 +309,6 @@ fn eptp_reserved_bits(capabilities: &Capabilities) -> u64 {
     eptp::RESERVED & !supervisor_shadow_stack | capabilities.processor.beyond_physical()
 }
 
-/// Whether a VM entry with EPT accepts this EPT pointer: INVEPT and EPTP switching ask for the same
-/// (SDM volume 3, sections 27.5.6.3 and 28.2.1.1).
-pub fn is_valid_eptp(eptp: u64, capabilities: &Capabilities) -> bool {
-    let accessed_dirty =
-        eptp & eptp::ACCESSED_DIRTY == 0 || capabilities.ept_vpid.contains(EptVpid::ACCESSED_DIRTY);
-    eptp_part(eptp, eptp::MEMORY_TYPE, capabilities, MEMORY_TYPES).is_none()
-        && eptp_part(eptp, eptp::WALK, capabilities, WALKS).is_none()
-        && accessed_dirty
-        && eptp & eptp_reserved_bits(capabilities) == 0
-}
-
 fn eptp_bits(context: &Context<'_>, mask: u64, choices: [(u64, EptVpid); 2]) -> Option<Violation> {
     if !context.has(SecondaryControls::ENABLE_EPT) {
         return None;

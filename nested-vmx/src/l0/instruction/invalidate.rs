@@ -3,13 +3,13 @@
 //! INVEPT and INVVPID.
 
 use super::super::NestedVmx;
-use super::super::flush::{EptFlush, LinearFlush};
+use super::super::flush::LinearFlush;
 use super::MemoryOperand;
 use super::outcome::{Exception, Outcome};
 use super::privilege::End;
 use crate::capability::EptVpid;
-use crate::check;
 use crate::controls::SecondaryControls;
+use crate::ept::Invalidation;
 use crate::exit_reason::ExitReason;
 use crate::instruction_error::InstructionError;
 use crate::registers::is_canonical;
@@ -42,6 +42,7 @@ impl NestedVmx {
     ) -> Result<Outcome, End> {
         self.check_supported(SecondaryControls::ENABLE_EPT, EptVpid::INVEPT)?;
         self.check_root(ExitReason::INVEPT)?;
+        // An unsupported type fails before the descriptor is read.
         let supported = match kind {
             1 => EptVpid::INVEPT_SINGLE,
             2 => EptVpid::INVEPT_ALL,
@@ -50,17 +51,10 @@ impl NestedVmx {
         if !self.capabilities.ept_vpid.contains(supported) {
             return Err(BAD_OPERAND.into());
         }
-        let [eptp, reserved] = descriptor(operand)?;
-        if reserved != 0 {
-            return Err(BAD_OPERAND.into());
-        }
-        self.flush.ept(match kind {
-            1 if !check::is_valid_eptp(eptp, &self.capabilities) => {
-                return Err(BAD_OPERAND.into());
-            }
-            1 => EptFlush::Single(eptp),
-            _ => EptFlush::All,
-        });
+        let descriptor = descriptor(operand)?;
+        let invalidation =
+            Invalidation::from_invept(kind, descriptor, &self.capabilities).ok_or(BAD_OPERAND)?;
+        self.flush.ept(invalidation);
         Ok(Outcome::Succeed)
     }
 

@@ -7,13 +7,10 @@ use super::super::border::Border;
 use super::super::flush::LinearFlush;
 use super::outcome::{Exception, Outcome};
 use super::privilege::End;
-use crate::check;
 use crate::controls::SecondaryControls;
+use crate::ept::Eptp;
 use crate::exit_reason::ExitReason;
 use crate::vmcs::Field;
-
-/// How many EPTPs the list has.
-const EPTP_LIST: u32 = 512;
 
 impl NestedVmx {
     pub(super) fn vmfunc(
@@ -34,16 +31,11 @@ impl NestedVmx {
         if self.vmcs12.vm_function_control() >> function & 1 == 0 || function != 0 {
             return Err(exit);
         }
-        if operand >= EPTP_LIST {
-            return Err(exit);
-        }
-        // The list is 4 KiB, aligned: the VM entry checked it.
-        let eptp = self
-            .vmcs12
-            .eptp_list_address()
-            .checked_add(u64::from(operand) * 8)
-            .and_then(|address| border.memory.read_u64(address).ok())
-            .filter(|&eptp| check::is_valid_eptp(eptp, &self.capabilities))
+        let list = self.vmcs12.eptp_list_address();
+        let Eptp(eptp) = Eptp::from_list(border.memory, list, operand)
+            .ok()
+            .flatten()
+            .filter(|eptp| eptp.check(&self.capabilities).is_ok())
             .ok_or(exit)?;
         self.vmcs12.write(Field::EptPointer, eptp);
         if self
