@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use arbitrary::Unstructured;
 use common::{bytes, sets};
 use nested_vmx::capability::Capabilities;
-use nested_vmx::check::{Rule, Subject};
+use nested_vmx::check::{EntryRequest, L1State, Rule, Subject};
 use nested_vmx::generate::{Scenario, inseparable_from};
-use nested_vmx::vmcs::Field;
+use nested_vmx::vmcs::{Field, REGION_SIZE};
 use proptest::prelude::*;
 
 /// Enough for any state.
@@ -173,5 +173,28 @@ proptest! {
         let (name, capabilities) = sets().swap_remove(which);
         let scenario = Scenario::arbitrary(&capabilities, &mut Unstructured::new(&bytes)).unwrap();
         prop_assert_eq!(violated(&scenario), [], "{}: {:#x?}", name, scenario);
+    }
+    /// Whatever is in the VMCS, there is a verdict: `violated` looks at it from both ends.
+    #[test]
+    fn any_bytes_get_a_verdict(
+        which in 0..sets().len(),
+        region in proptest::collection::vec(any::<u8>(), REGION_SIZE),
+        l1 in any::<[u64; 3]>(),
+    ) {
+        let (_, capabilities) = sets().swap_remove(which);
+        let mut scenario = Scenario::arbitrary(&capabilities, &mut Unstructured::new(&[])).unwrap();
+        scenario.vmcs12.as_bytes_mut().copy_from_slice(&region);
+        let [cr0, cr4, efer] = l1;
+        scenario.l1 = L1State::new(cr0, cr4, efer);
+        let violated = violated(&scenario);
+        // Random controls are never right: reserved bits are too many.
+        prop_assert!(violated.contains(&Rule::PinAllowed) || violated.contains(&Rule::PrimaryAllowed));
+        let request = EntryRequest {
+            memory: None,
+            msrs: None,
+            ..scenario.request()
+        };
+        // Without memory, fewer rules can be broken.
+        prop_assert!(request.check_all().all(|failure| violated.contains(&failure.rule)));
     }
 }

@@ -21,11 +21,16 @@ pub fn run(data: &[u8]) {
     };
     let capabilities = hosts::host(*host);
     let mut u = Unstructured::new(choices);
-    let which = usize::from(*rule) % (Rule::ALL.len() + 1);
-    // One number more than there are rules: any valid state, with some noise.
+    // Two numbers more than there are rules: any valid state, and a VMCS of any bytes.
+    let which = usize::from(*rule) % (Rule::ALL.len() + 2);
     let Some(rule) = Rule::ALL.get(which).copied() else {
-        if let Some(scenario) = Scenario::arbitrary(&capabilities, &mut u) {
-            assert_eq!(violated(&scenario), [], "{scenario:#x?}");
+        let is_valid = which == Rule::ALL.len();
+        if let Some(mut scenario) = Scenario::arbitrary(&capabilities, &mut u) {
+            if is_valid {
+                assert_eq!(violated(&scenario), [], "{scenario:#x?}");
+            } else {
+                fill(scenario.vmcs12.as_bytes_mut(), choices);
+            }
             disturb(scenario, &mut u);
         }
         return;
@@ -57,6 +62,13 @@ fn violated(scenario: &Scenario) -> Vec<Rule> {
     let first = request.check().err().map(|failure| failure.rule);
     assert_eq!(first, all.first().copied(), "{all:?}");
     all
+}
+
+/// Fills all of `region` with `bytes`, again and again.
+fn fill(region: &mut [u8; REGION_SIZE], bytes: &[u8]) {
+    for (to, from) in region.iter_mut().zip(bytes.iter().cycle()) {
+        *to = *from;
+    }
 }
 
 /// Overwrites some bytes of the VMCS with what is left of the input. Nothing is known about the
