@@ -3,8 +3,11 @@
 //! Narrowing and restoring of capabilities: each row of `capability_msrs.tsv`, and any narrowing of
 //! any host.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic)] // A test that fails panics.
 
+mod common;
+
+use common::{observed, parts, software};
 use nested_vmx::capability::{
     BasicFeatures, Capabilities, EptVpid, Excess, FeatureControl, FeatureControlError, Features,
     MiscFeatures, NarrowError, Part, Processor, Reason, RestoreError, msr,
@@ -17,30 +20,6 @@ use nested_vmx::vmcs::{Field, KVM_REVISION, Vmcs};
 use proptest::prelude::*;
 
 const TABLE: &str = include_str!("facts/capability_msrs.tsv");
-const CORPUS: &str = include_str!("facts/vmlaunch_corpus.tsv");
-
-fn full() -> Capabilities {
-    let mut processor = Processor::new(46);
-    processor.features = Features::all() - Features::FRED;
-    processor.perf_global_ctrl = 0x7_0000_00ff;
-    Capabilities::software(processor)
-}
-
-/// The capabilities that a processor in the corpus reported.
-fn observed() -> Capabilities {
-    let line = CORPUS.lines().find(|line| line.starts_with("# caps "));
-    let values = line.unwrap().split(' ').nth(3).unwrap();
-    let msrs = values.split('|').filter_map(|pair| {
-        let (index, value) = pair.split_once('=')?;
-        Some((
-            u32::from_str_radix(index, 16).ok()?,
-            u64::from_str_radix(value, 16).ok()?,
-        ))
-    });
-    let mut capabilities = Capabilities::from_msrs(Processor::new(40), msrs);
-    capabilities.feature_control = FeatureControl::VMX;
-    capabilities
-}
 
 /// A restore and what is to come of it.
 enum Case {
@@ -181,7 +160,7 @@ fn cases(rule: &str, index: u32, full: u64) -> Vec<Case> {
 
 #[test]
 fn restore_rules() {
-    let supported = full();
+    let supported = software();
     let mut seen = Vec::new();
     for line in TABLE.lines().filter(|line| line.starts_with("0x")) {
         let columns: Vec<_> = line.split('\t').collect();
@@ -224,18 +203,18 @@ fn restore_rules() {
 
 #[test]
 fn restoring_an_msr_that_is_none() {
-    let mut vcpu = full();
+    let mut vcpu = software();
     let unknown = RestoreError::Unknown {
         msr: 0x494,
         value: 1,
     };
-    assert_eq!(vcpu.restore(&full(), 0x494, 1, false), Err(unknown));
-    assert_eq!(vcpu, full());
+    assert_eq!(vcpu.restore(&software(), 0x494, 1, false), Err(unknown));
+    assert_eq!(vcpu, software());
 }
 
 #[test]
 fn a_restored_true_msr_takes_the_other_along() {
-    let supported = full();
+    let supported = software();
     let mut vcpu = supported;
     let narrower = supported.true_procbased_ctls & !(1 << 63) | 1 << 15;
     vcpu.restore(&supported, msr::TRUE_PROCBASED_CTLS, narrower, false)
@@ -247,7 +226,7 @@ fn a_restored_true_msr_takes_the_other_along() {
 
 #[test]
 fn the_rate_counts_only_with_a_timer() {
-    let supported = full();
+    let supported = software();
     let mut vcpu = supported;
     let no_timer = supported.true_pinbased_ctls & !(1 << 38);
     vcpu.restore(&supported, msr::TRUE_PINBASED_CTLS, no_timer, false)
@@ -258,7 +237,7 @@ fn the_rate_counts_only_with_a_timer() {
 
 #[test]
 fn the_guest_locks_feature_control_once() {
-    let supported = full();
+    let supported = software();
     let mut vcpu = supported;
     vcpu.feature_control = FeatureControl::empty();
     let unsupported = vcpu.write_feature_control(&supported, 1 << 20);
@@ -273,7 +252,7 @@ fn the_guest_locks_feature_control_once() {
 
 #[test]
 fn errors_name_the_msr_the_bits_and_the_remedy() {
-    let supported = full();
+    let supported = software();
     let mut vcpu = supported;
     let mut text = |index, value| {
         let error = vcpu.restore(&supported, index, value, false);
@@ -297,26 +276,30 @@ fn errors_name_the_msr_the_bits_and_the_remedy() {
 fn values_that_kvm_offers_too() {
     let mut processor = Processor::new(39);
     processor.features = Features::PCID;
-    let software = Capabilities::software(processor);
-    assert_eq!(software.pinbased_ctls, 0xff_0000_0016);
-    assert_eq!(software.true_pinbased_ctls, 0xff_0000_0016);
-    assert_eq!(software.true_procbased_ctls & 0xffff_ffff, 0x0400_6172);
-    assert_eq!(software.procbased_ctls & 0xffff_ffff, 0x0401_e172);
-    assert_eq!(software.true_exit_ctls & 0xffff_ffff, 0x3_6dfb);
-    assert_eq!(software.exit_ctls & 0xffff_ffff, 0x3_6dff);
-    assert_eq!(software.true_entry_ctls & 0xffff_ffff, 0x11fb);
-    assert_eq!(software.entry_ctls & 0xffff_ffff, 0x11ff);
-    assert_eq!(software.basic.revision(), KVM_REVISION);
-    assert_eq!(software.cr0_fixed0, 0x8000_0021);
-    assert_eq!(software.cr4_fixed0, 0x2000);
-    assert!(software.feature_control.allows_vmxon());
-    assert_eq!(software.narrow().build(), Ok(software), "it is consistent");
-    assert_eq!(full().narrow().build(), Ok(full()), "it is consistent");
+    let offered = Capabilities::software(processor);
+    assert_eq!(offered.pinbased_ctls, 0xff_0000_0016);
+    assert_eq!(offered.true_pinbased_ctls, 0xff_0000_0016);
+    assert_eq!(offered.true_procbased_ctls & 0xffff_ffff, 0x0400_6172);
+    assert_eq!(offered.procbased_ctls & 0xffff_ffff, 0x0401_e172);
+    assert_eq!(offered.true_exit_ctls & 0xffff_ffff, 0x3_6dfb);
+    assert_eq!(offered.exit_ctls & 0xffff_ffff, 0x3_6dff);
+    assert_eq!(offered.true_entry_ctls & 0xffff_ffff, 0x11fb);
+    assert_eq!(offered.entry_ctls & 0xffff_ffff, 0x11ff);
+    assert_eq!(offered.basic.revision(), KVM_REVISION);
+    assert_eq!(offered.cr0_fixed0, 0x8000_0021);
+    assert_eq!(offered.cr4_fixed0, 0x2000);
+    assert!(offered.feature_control.allows_vmxon());
+    assert_eq!(offered.narrow().build(), Ok(offered), "it is consistent");
+    assert_eq!(
+        software().narrow().build(),
+        Ok(software()),
+        "it is consistent"
+    );
 }
 
 #[test]
 fn without_ept_what_needs_it_goes() {
-    let host = full();
+    let host = software();
     let narrow = host
         .narrow()
         .without(SecondaryControls::ENABLE_EPT)
@@ -340,7 +323,7 @@ fn without_ept_what_needs_it_goes() {
 
 #[test]
 fn without_ways_to_use_it_a_feature_goes() {
-    let host = full();
+    let host = software();
     let build = |part: Part| host.narrow().without(part).unwrap().build().unwrap();
     let no_walk = build(EptVpid::WALK_4.into());
     assert!(!no_walk.secondary().may_be_1(SecondaryControls::ENABLE_EPT));
@@ -375,7 +358,7 @@ fn without_ways_to_use_it_a_feature_goes() {
 
 #[test]
 fn the_highest_index_is_counted_over_the_fields_that_are_left() {
-    let host = full();
+    let host = software();
     // TSC_MULTIPLIER, 0x2032, has the highest one.
     assert_eq!(host.vmcs_enum, 0x32);
     let narrow = host
@@ -390,7 +373,7 @@ fn the_highest_index_is_counted_over_the_fields_that_are_left() {
 
 #[test]
 fn what_must_be_1_stays() {
-    let host = full();
+    let host = software();
     let error = |part: Part| host.narrow().without(part).unwrap_err();
     let msr = msr::PROCBASED_CTLS;
     // Bit 1 must be 1; bit 15 is of the default1 class.
@@ -414,7 +397,7 @@ fn what_must_be_1_stays() {
 
 #[test]
 fn fixed_bits_of_control_registers() {
-    let host = full();
+    let host = software();
     let narrow = host.narrow().requiring_cr0(1 << 16).unwrap();
     let narrow = narrow.requiring_cr4(1 << 5).unwrap().build().unwrap();
     assert_eq!(narrow.cr0_fixed0, 0x8001_0021);
@@ -426,7 +409,7 @@ fn fixed_bits_of_control_registers() {
 
 #[test]
 fn counts_only_sink() {
-    let host = full();
+    let host = software();
     let misc = |builder: nested_vmx::capability::Builder| builder.build().unwrap().misc;
     assert_eq!(misc(host.narrow().with_cr3_targets(2)).cr3_targets(), 2);
     assert_eq!(misc(host.narrow().with_cr3_targets(9)).cr3_targets(), 4);
@@ -442,7 +425,7 @@ fn counts_only_sink() {
 
 #[test]
 fn what_two_hosts_share() {
-    let (software, observed) = (full(), observed());
+    let (software, observed) = (software(), observed());
     let mut same_revision = observed;
     same_revision.basic.0 = software.basic.0 & !(1 << 56) | 1 << 49;
     same_revision.misc.0 = observed.misc.0 & !0x1f | 5;
@@ -480,11 +463,11 @@ fn what_two_hosts_share() {
 /// Hosts: what software offers, what a processor was seen to have, and any values at all.
 fn hosts() -> impl Strategy<Value = Capabilities> {
     prop_oneof![
-        Just(full()),
+        Just(software()),
         Just(observed()),
         proptest::collection::vec(any::<u64>(), msr::ALL.len()).prop_map(|values| {
             let msrs = msr::ALL.iter().copied().zip(values);
-            Capabilities::from_msrs(full().processor, msrs)
+            Capabilities::from_msrs(software().processor, msrs)
         }),
         // As any host, but with control fields for which there is a value.
         proptest::collection::vec(any::<u64>(), msr::ALL.len()).prop_map(|values| {
@@ -496,7 +479,7 @@ fn hosts() -> impl Strategy<Value = Capabilities> {
                     0x486 | 0x488 => (index, value & 1),
                     _ => (index, value | 1 << 55),
                 });
-            let mut host = Capabilities::from_msrs(full().processor, msrs);
+            let mut host = Capabilities::from_msrs(software().processor, msrs);
             for may in [0x481, 0x482, 0x483, 0x484, 0x48d, 0x48e, 0x48f, 0x490] {
                 let value = host.msr(may).unwrap();
                 host.set_msr(may, value | 0x0403_ffff << 32);
@@ -506,31 +489,6 @@ fn hosts() -> impl Strategy<Value = Capabilities> {
             host
         }),
     ]
-}
-
-fn parts() -> impl Strategy<Value = Part> {
-    // One bit or a few, so that something remains.
-    let few = || (0..64u32, 0..64u32).prop_map(|(a, b)| 1u64 << a | 1 << b);
-    (0..15, few()).prop_map(|(which, bits)| {
-        let half = (bits | bits >> 32) as u32;
-        match which {
-            0 => PinControls::from_bits_retain(half).into(),
-            1 => PrimaryControls::from_bits_retain(half).into(),
-            2 => SecondaryControls::from_bits_retain(half).into(),
-            3 => TertiaryControls::from_bits_retain(bits).into(),
-            4 => ExitControls::from_bits_retain(half).into(),
-            5 => SecondaryExitControls::from_bits_retain(bits).into(),
-            6 => EntryControls::from_bits_retain(half).into(),
-            7 => EptVpid::from_bits_retain(bits).into(),
-            8 => BasicFeatures::from_bits_truncate(bits).into(),
-            9 => MiscFeatures::from_bits_truncate(bits).into(),
-            10 => FeatureControl::from_bits_retain(bits).into(),
-            11 => Part::VmFunctions(bits),
-            12 => Part::Cr0(bits),
-            13 => Part::Cr4(bits),
-            _ => Features::from_bits_truncate(half).into(),
-        }
-    })
 }
 
 proptest! {

@@ -3,14 +3,14 @@
 //! Each rule of a VM entry in both directions: a generated state that breaks only it is refused for
 //! it, and accepted when it is mended.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // A test that fails panics.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test that fails panics.
 
 mod common;
 
 use std::collections::BTreeMap;
 
 use arbitrary::Unstructured;
-use common::{bytes, sets};
+use common::{bytes, parts, sets};
 use nested_vmx::capability::Capabilities;
 use nested_vmx::check::{EntryRequest, L1State, Rule, Subject};
 use nested_vmx::generate::{Scenario, inseparable_from};
@@ -174,6 +174,27 @@ proptest! {
         let scenario = Scenario::arbitrary(&capabilities, &mut Unstructured::new(&bytes)).unwrap();
         prop_assert_eq!(violated(&scenario), [], "{}: {:#x?}", name, scenario);
     }
+    /// What L1 was given is enough, and the host can give it: a state that narrowed capabilities
+    /// accept is accepted by those that they were narrowed from.
+    #[test]
+    fn what_narrowed_capabilities_accept_is_accepted_by_the_host(
+        which in 0..sets().len(),
+        parts in proptest::collection::vec(parts(), 0..10),
+        bytes in proptest::collection::vec(any::<u8>(), 0..LENGTH),
+    ) {
+        let (name, host) = sets().swap_remove(which);
+        let mut builder = host.narrow();
+        for part in parts {
+            builder = builder.without(part).unwrap_or(builder);
+        }
+        let Ok(narrow) = builder.build() else { return Ok(()) };
+        let made = Scenario::arbitrary(&narrow, &mut Unstructured::new(&bytes));
+        let mut scenario = made.expect("there is a state for any capabilities of a processor");
+        prop_assert_eq!(violated(&scenario), [], "{}, {:#x?}: {:#x?}", name, narrow, scenario);
+        scenario.capabilities = host;
+        prop_assert_eq!(violated(&scenario), [], "{}, {:#x?}: {:#x?}", name, narrow, scenario);
+    }
+
     /// Whatever is in the VMCS, there is a verdict: `violated` looks at it from both ends.
     #[test]
     fn any_bytes_get_a_verdict(

@@ -9,7 +9,7 @@ use crate::controls::{
     SecondaryControls as Secondary, SecondaryExitControls as SecondaryExit,
     TertiaryControls as Tertiary,
 };
-use crate::registers::cr4;
+use crate::registers::{cr0, cr4};
 
 /// Without any bit of `needs`, all of `dependent` goes.
 pub(super) struct Dependency {
@@ -114,6 +114,12 @@ pub(super) const DEPENDENCIES: &[Dependency] = &[
     needs(
         Part::Features(Features::SGX),
         Part::Secondary(Secondary::ENCLS_EXITING.union(Secondary::ENCLV_EXITING)),
+    ),
+    // Bits of control registers that others need (sections 28.2.2, 28.2.4 and 28.3.1.1).
+    needs(Part::Cr0(cr0::WP), Part::Cr4(cr4::CET)),
+    needs(
+        Part::Cr4(cr4::PAE),
+        Part::Exit(Exit::HOST_ADDRESS_SPACE_SIZE),
     ),
     // EPT: a pointer needs a walk length and a memory type (section 26.6.11).
     needs(

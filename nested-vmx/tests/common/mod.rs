@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! What the tests of generated states share: capabilities to generate for, and bytes.
+//! What the tests of capabilities and of generated states share.
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code)] // A test that fails panics.
 
 use nested_vmx::capability::{
-    BasicFeatures, Capabilities, EptVpid, FeatureControl, Features, MiscFeatures, Processor,
+    BasicFeatures, Capabilities, EptVpid, FeatureControl, Features, MiscFeatures, Part, Processor,
 };
 use nested_vmx::controls::{
     EntryControls, ExitControls, PinControls, PrimaryControls, SecondaryControls,
     SecondaryExitControls, TertiaryControls,
 };
+use proptest::prelude::*;
 
 const CORPUS: &str = include_str!("../facts/vmlaunch_corpus.tsv");
 
@@ -136,4 +137,30 @@ pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
     (0..length.div_ceil(8))
         .flat_map(|_| next().to_le_bytes())
         .collect()
+}
+
+/// Parts of any capabilities.
+pub fn parts() -> impl Strategy<Value = Part> {
+    // One bit or a few, so that something remains.
+    let few = || (0..64u32, 0..64u32).prop_map(|(a, b)| 1u64 << a | 1 << b);
+    (0..15, few()).prop_map(|(which, bits)| {
+        let half = (bits | bits >> 32) as u32;
+        match which {
+            0 => PinControls::from_bits_retain(half).into(),
+            1 => PrimaryControls::from_bits_retain(half).into(),
+            2 => SecondaryControls::from_bits_retain(half).into(),
+            3 => TertiaryControls::from_bits_retain(bits).into(),
+            4 => ExitControls::from_bits_retain(half).into(),
+            5 => SecondaryExitControls::from_bits_retain(bits).into(),
+            6 => EntryControls::from_bits_retain(half).into(),
+            7 => EptVpid::from_bits_retain(bits).into(),
+            8 => BasicFeatures::from_bits_truncate(bits).into(),
+            9 => MiscFeatures::from_bits_truncate(bits).into(),
+            10 => FeatureControl::from_bits_retain(bits).into(),
+            11 => Part::VmFunctions(bits),
+            12 => Part::Cr0(bits),
+            13 => Part::Cr4(bits),
+            _ => Features::from_bits_truncate(half).into(),
+        }
+    })
 }

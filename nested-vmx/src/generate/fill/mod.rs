@@ -167,6 +167,11 @@ impl Filler<'_, '_, '_> {
         let (on, off) = self.plan.cr4;
         // A transition to FRED or user interrupts asks for more than the bit.
         let off = off | cr4::FRED | cr4::UINTR;
+        // CET needs write protection.
+        let off = match self.capabilities.cr0_fixed1 & cr0::WP {
+            0 => off | cr4::CET,
+            _ => off,
+        };
         let fixed0 = self.capabilities.cr4_fixed0;
         (self.dice.bits() & !off | on | set) & !clear & self.capabilities.cr4_fixed1 | fixed0
     }
