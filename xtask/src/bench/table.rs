@@ -52,7 +52,7 @@ const fn on_kvm(name: &'static str, target: &'static str) -> Benchmark {
 }
 
 /// All of them. One more benchmark is one more row.
-pub const ALL: [Benchmark; 6] = [
+pub const ALL: [Benchmark; 7] = [
     on_kvm("immediate-exit", "immediate_exit"),
     on_kvm("kick", "kick"),
     on_kvm("pause", "pause"),
@@ -66,6 +66,14 @@ pub const ALL: [Benchmark; 6] = [
         name: "requests",
         package: "vcpu-requests",
         target: "requests",
+        needs: Needs::Nothing,
+        programs: &[],
+        frame: Frame::Criterion,
+    },
+    Benchmark {
+        name: "nested-vmx",
+        package: "nested-vmx",
+        target: "nested_vmx",
         needs: Needs::Nothing,
         programs: &[],
         frame: Frame::Criterion,
