@@ -11,6 +11,7 @@ pub mod kernel_image;
 pub mod nested_sequences;
 pub mod requests;
 pub mod run_loop;
+pub mod vmcs12;
 
 /// A fuzz target: its name, also that of its corpus, and what it does with an input. It panics
 /// where the input shows a fault.
@@ -24,4 +25,5 @@ pub const TARGETS: &[Target] = &[
     ("nested_sequences", nested_sequences::run),
     ("requests", requests::run),
     ("run_loop", run_loop::run),
+    ("vmcs12", vmcs12::run),
 ];
