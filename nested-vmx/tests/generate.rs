@@ -39,7 +39,7 @@ fn mode_of(scenario: &Scenario) -> Mode {
 
 #[test]
 fn every_mode_that_is_possible_is_made() {
-    for (name, capabilities) in sets() {
+    for &(name, capabilities) in sets() {
         let mut made = 0;
         for &mode in Mode::ALL {
             for seed in 0..50 {
@@ -68,7 +68,7 @@ fn every_mode_that_is_possible_is_made() {
 
 #[test]
 fn states_are_of_all_kinds() {
-    let (_, capabilities) = sets().remove(0);
+    let (_, capabilities) = sets()[0];
     let mut modes = Vec::new();
     let (mut kinds, mut states) = (BTreeSet::new(), BTreeSet::new());
     let (mut blocking, mut activated) = (BTreeSet::new(), BTreeSet::new());
@@ -112,7 +112,7 @@ fn states_are_of_all_kinds() {
 
 #[test]
 fn no_bytes_are_a_state_too() {
-    for (name, capabilities) in sets() {
+    for &(name, capabilities) in sets() {
         let scenario = Scenario::arbitrary(&capabilities, &mut Unstructured::new(&[]));
         assert!(scenario.is_some(), "{name}");
     }

@@ -104,7 +104,7 @@ fn each_rule_is_broken_alone() {
     let mut alone: BTreeMap<Rule, u32> = BTreeMap::new();
     let mut with_others: BTreeMap<Rule, u32> = BTreeMap::new();
     let mut reached: BTreeMap<&str, usize> = BTreeMap::new();
-    for (name, capabilities) in sets() {
+    for &(name, capabilities) in sets() {
         for &rule in Rule::ALL {
             let broken: Vec<_> = (0..SEEDS)
                 .filter_map(|seed| break_one(name, &capabilities, rule, seed))
@@ -170,7 +170,7 @@ proptest! {
         which in 0..sets().len(),
         bytes in proptest::collection::vec(any::<u8>(), 0..LENGTH),
     ) {
-        let (name, capabilities) = sets().swap_remove(which);
+        let (name, capabilities) = sets()[which];
         let scenario = Scenario::arbitrary(&capabilities, &mut Unstructured::new(&bytes)).unwrap();
         prop_assert_eq!(violated(&scenario), [], "{}: {:#x?}", name, scenario);
     }
@@ -182,7 +182,7 @@ proptest! {
         parts in proptest::collection::vec(parts(), 0..10),
         bytes in proptest::collection::vec(any::<u8>(), 0..LENGTH),
     ) {
-        let (name, host) = sets().swap_remove(which);
+        let (name, host) = sets()[which];
         let mut builder = host.narrow();
         for part in parts {
             builder = builder.without(part).unwrap_or(builder);
@@ -202,7 +202,7 @@ proptest! {
         region in proptest::collection::vec(any::<u8>(), REGION_SIZE),
         l1 in any::<[u64; 3]>(),
     ) {
-        let (_, capabilities) = sets().swap_remove(which);
+        let (_, capabilities) = sets()[which];
         let mut scenario = Scenario::arbitrary(&capabilities, &mut Unstructured::new(&[])).unwrap();
         scenario.vmcs12.as_bytes_mut().copy_from_slice(&region);
         let [cr0, cr4, efer] = l1;

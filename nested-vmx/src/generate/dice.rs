@@ -50,14 +50,23 @@ impl Dice<'_, '_> {
         left & left.wrapping_neg()
     }
 
-    /// Any address that is canonical with 48 bits, and so with 57.
-    pub(super) fn canonical(&mut self) -> u64 {
-        ((self.bits() << 16) as i64 >> 16) as u64
+    /// Any linear address that is canonical with this width, 48 or 57 bits.
+    pub(super) fn canonical(&mut self, width: u32) -> u64 {
+        let unused = 64 - width;
+        ((self.bits() << unused) as i64 >> unused) as u64
     }
 
-    /// Any address that is canonical neither with 48 bits nor with 57.
-    pub(super) fn not_canonical(&mut self) -> u64 {
-        self.canonical() ^ self.bit_of(0xfe << 56)
+    /// Any that is not: one of the bits above differs from the others.
+    pub(super) fn not_canonical(&mut self, width: u32) -> u64 {
+        self.canonical(width) ^ self.bit_of(u64::MAX << width)
+    }
+
+    /// A number above `most`, the next one in half of the cases.
+    pub(super) fn above(&mut self, most: u64, span: u64) -> u64 {
+        match self.once_in(2) {
+            true => most.saturating_add(1 + self.below(span)),
+            false => most.saturating_add(1),
+        }
     }
 }
 

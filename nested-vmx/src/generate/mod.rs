@@ -5,6 +5,23 @@
 //!
 //! Random bytes almost never make a state that gets past the first checks. A fuzzer that wants to
 //! reach what comes after a VM entry, and a test of one rule among many, begin here.
+//!
+//! ```
+//! use arbitrary::Unstructured;
+//! use nested_vmx::capability::{Capabilities, Processor};
+//! use nested_vmx::check::Rule;
+//! use nested_vmx::generate::Scenario;
+//!
+//! # let fuzzer_input = &[7; 2000];
+//! let capabilities = Capabilities::software(Processor::new(40));
+//! let mut u = Unstructured::new(fuzzer_input);
+//! if let Some(valid) = Scenario::before_breaking(Rule::SsDpl, &capabilities, &mut u) {
+//!     assert!(valid.request().check().is_ok());
+//!     if let Some(broken) = valid.break_rule(Rule::SsDpl, &mut u) {
+//!         assert_eq!(broken.request().check().unwrap_err().rule, Rule::SsDpl);
+//!     }
+//! }
+//! ```
 
 mod controls;
 mod dice;

@@ -89,9 +89,15 @@ impl Spoiler<'_, '_, '_> {
     /// Makes one of these fields an address that is not canonical.
     pub(super) fn uncanonize(&mut self, fields: &[Field]) -> Option<()> {
         let field = self.pick(fields)?;
-        let address = self.dice.not_canonical();
+        let width = self.linear_width();
+        let address = self.dice.not_canonical(width);
         self.set(field, address);
         Some(())
+    }
+
+    /// Bits of the longest linear addresses that the processor has.
+    pub(super) const fn linear_width(&self) -> u32 {
+        self.capabilities().processor.linear_address_width(u64::MAX)
     }
 
     pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> Option<T> {

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code)] // A test that fails panics.
 
+use std::sync::LazyLock;
+
 use nested_vmx::capability::{
     BasicFeatures, Capabilities, EptVpid, FeatureControl, Features, MiscFeatures, Part, Processor,
 };
@@ -112,16 +114,19 @@ fn narrow_addresses() -> Capabilities {
 }
 
 /// Capabilities to generate states for.
-pub fn sets() -> Vec<Named> {
-    vec![
-        ("software", software()),
-        ("plain", plain()),
-        ("observed", observed()),
-        ("everything", everything()),
-        ("bare", bare()),
-        ("simple EPT", simple_ept()),
-        ("narrow addresses", narrow_addresses()),
-    ]
+pub fn sets() -> &'static [Named; 7] {
+    static SETS: LazyLock<[Named; 7]> = LazyLock::new(|| {
+        [
+            ("software", software()),
+            ("plain", plain()),
+            ("observed", observed()),
+            ("everything", everything()),
+            ("bare", bare()),
+            ("simple EPT", simple_ept()),
+            ("narrow addresses", narrow_addresses()),
+        ]
+    });
+    &SETS
 }
 
 /// Random bytes that are the same for the same seed (splitmix64).

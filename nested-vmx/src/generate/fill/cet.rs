@@ -30,14 +30,14 @@ impl Filler<'_, '_, '_> {
         // Aligned to 8 in 64-bit code, to 4 elsewhere; 8 is both.
         let pointer = self.linear(is_64_bit) & !7;
         self.set(ssp, pointer);
-        let table_address = self.dice.canonical();
+        let table_address = self.canonical();
         self.set(table, table_address);
     }
 
     /// A linear address.
     pub(super) fn linear(&mut self, is_64_bit: bool) -> u64 {
         match is_64_bit {
-            true => self.dice.canonical(),
+            true => self.canonical(),
             false => self.dice.bits() & 0xffff_ffff,
         }
     }

@@ -154,19 +154,21 @@ impl Filler<'_, '_, '_> {
 
     fn fill_tertiary(&mut self) {
         if self.tertiary(Tertiary::ENABLE_HLAT) {
-            // No prefix bits: all linear addresses that begin with these translate so.
+            // PWT and PCD of the pointer are free.
+            let flags = self.dice.bits() & 0x18;
+            self.insert(Field::HlatPointer, flags);
             let size = self.dice.below(53);
             self.set(Field::HlatPrefixSize, size);
         }
         if self.tertiary(Tertiary::IPI_VIRTUALIZATION) {
-            // The table ends where memory does at the latest.
-            let table = self.address(4096);
+            // The table ends with its page at the latest.
+            let table = self.address(8);
             self.set(Field::PidPointerTable, table);
-            let last = self.dice.below(512);
+            let last = self.dice.below((0x1000 - table % 0x1000) / 8);
             self.set(Field::LastPidPointerIndex, last);
         }
         if self.tertiary(Tertiary::APIC_TIMER_VIRTUALIZATION) {
-            let vector = 16 + self.dice.below(240);
+            let vector = u64::from(self.dice.byte());
             self.set(Field::VirtualTimerVector, vector);
         }
     }

@@ -7,6 +7,7 @@ use super::super::mode::Mode;
 use super::super::plan::{Blocking, Injection};
 use super::super::registers::memory_types;
 use super::Filler;
+use super::fred::SPEC_CTRL;
 use crate::controls::{EntryControls as Entry, SecondaryControls as Secondary};
 use crate::registers::{cr0, cr4, efer, rflags};
 use crate::vmcs::Field;
@@ -16,6 +17,25 @@ const RFLAGS: u64 = 0x3f_7fd5;
 
 /// Bits of a present PDPTE that can be 1, addresses apart: P, PWT, PCD and ignored ones.
 const PDPTE: u64 = 1 | 3 << 3 | 7 << 9;
+
+/// Bits of IA32_RTIT_CTL that every Intel PT of now has: 17:0, 22:19, 27:24 and 47:32 (SDM volume 3,
+/// section 35.2.8.2).
+const RTIT_CTL: u64 = 0xffff_0f7b_ffff;
+
+/// Bits of IA32_LBR_CTL: 3:0 and 22:16 (SDM volume 3, section 20.1.2).
+const LBR_CTL: u64 = 0x7f_000f;
+
+/// The state of FRED.
+const FRED: [Field; 8] = [
+    Field::GuestIa32FredConfig,
+    Field::GuestIa32FredRsp1,
+    Field::GuestIa32FredRsp2,
+    Field::GuestIa32FredRsp3,
+    Field::GuestIa32FredStackLevels,
+    Field::GuestIa32FredSsp1,
+    Field::GuestIa32FredSsp2,
+    Field::GuestIa32FredSsp3,
+];
 
 /// The fields of the four PDPTEs.
 pub(in super::super) const PDPTRS: [Field; 4] = [
@@ -30,7 +50,7 @@ impl Filler<'_, '_, '_> {
         self.fill_guest_control_registers();
         self.fill_guest_msrs();
         for field in [Field::GuestGdtrBase, Field::GuestIdtrBase] {
-            let base = self.dice.canonical();
+            let base = self.canonical();
             self.set(field, base);
         }
         for field in [Field::GuestGdtrLimit, Field::GuestIdtrLimit] {
@@ -91,7 +111,7 @@ impl Filler<'_, '_, '_> {
     fn fill_guest_msrs(&mut self) {
         let mode = self.settled.mode;
         for field in [Field::GuestSysenterEsp, Field::GuestSysenterEip] {
-            let address = self.dice.canonical();
+            let address = self.canonical();
             self.set(field, address);
         }
         if self.entry(Entry::LOAD_DEBUG_CONTROLS) {
@@ -120,7 +140,7 @@ impl Filler<'_, '_, '_> {
             self.set(Field::GuestIa32Efer, bits);
         }
         if self.entry(Entry::LOAD_BNDCFGS) {
-            let bounds = self.dice.canonical() & !0xffc;
+            let bounds = self.canonical() & !0xffc;
             self.set(Field::GuestBndcfgs, bounds);
         }
         if self.entry(Entry::LOAD_CET) {
@@ -136,24 +156,18 @@ impl Filler<'_, '_, '_> {
             let vector = u64::from(self.dice.byte());
             self.set(Field::GuestUinv, vector);
         }
-        // 0 turns these features off, and is valid on every processor.
-        let off = [
-            (Entry::LOAD_RTIT_CTL, Field::GuestIa32RtitCtl),
-            (Entry::LOAD_LBR_CTL, Field::GuestIa32LbrCtl),
-            (Entry::LOAD_SPEC_CTRL, Field::GuestIa32SpecCtrl),
-            (Entry::LOAD_FRED, Field::GuestIa32FredConfig),
-            (Entry::LOAD_FRED, Field::GuestIa32FredRsp1),
-            (Entry::LOAD_FRED, Field::GuestIa32FredRsp2),
-            (Entry::LOAD_FRED, Field::GuestIa32FredRsp3),
-            (Entry::LOAD_FRED, Field::GuestIa32FredStackLevels),
-            (Entry::LOAD_FRED, Field::GuestIa32FredSsp1),
-            (Entry::LOAD_FRED, Field::GuestIa32FredSsp2),
-            (Entry::LOAD_FRED, Field::GuestIa32FredSsp3),
-        ];
-        for (control, field) in off {
+        for (control, field, bits) in [
+            (Entry::LOAD_RTIT_CTL, Field::GuestIa32RtitCtl, RTIT_CTL),
+            (Entry::LOAD_LBR_CTL, Field::GuestIa32LbrCtl, LBR_CTL),
+            (Entry::LOAD_SPEC_CTRL, Field::GuestIa32SpecCtrl, SPEC_CTRL),
+        ] {
             if self.entry(control) {
-                self.set(field, 0u64);
+                let value = self.dice.bits() & bits;
+                self.set(field, value);
             }
+        }
+        if self.entry(Entry::LOAD_FRED) {
+            self.fill_fred(&FRED);
         }
     }
 

@@ -4,6 +4,7 @@
 
 use super::super::registers::memory_types;
 use super::Filler;
+use super::fred::SPEC_CTRL;
 use crate::controls::{ExitControls as Exit, SecondaryExitControls as SecondaryExit};
 use crate::registers::{cr0, cr4, efer};
 use crate::vmcs::Field;
@@ -36,20 +37,26 @@ impl Filler<'_, '_, '_> {
             Field::HostGdtrBase,
             Field::HostIdtrBase,
         ] {
-            let base = self.dice.canonical();
+            let base = self.canonical();
             self.set(field, base);
         }
-        let rip = self.linear(is_64_bit);
+        let width = self
+            .capabilities
+            .processor
+            .linear_address_width(self.vmcs.host_cr4());
+        let rip = match is_64_bit {
+            true => self.dice.canonical(width),
+            false => self.dice.bits() & 0xffff_ffff,
+        };
         self.set(Field::HostRip, rip);
     }
 
     fn fill_host_control_registers(&mut self, is_64_bit: bool) {
         let (set, clear) = match is_64_bit {
             true => (cr4::PAE, 0),
-            false => (0, cr4::PCIDE),
+            false => (0, cr4::PCIDE | cr4::LA57),
         };
-        // L1 runs with 48-bit linear addresses, and VM exits do not change that.
-        let register = self.cr4(set, clear | cr4::LA57);
+        let register = self.cr4(set, clear);
         let mut cr0 = self.cr0(cr0::PE | cr0::PG);
         if register & cr4::CET != 0 {
             cr0 |= cr0::WP;
@@ -62,7 +69,7 @@ impl Filler<'_, '_, '_> {
 
     fn fill_host_msrs(&mut self, is_64_bit: bool) {
         for field in [Field::HostIa32SysenterEsp, Field::HostIa32SysenterEip] {
-            let address = self.dice.canonical();
+            let address = self.canonical();
             self.set(field, address);
         }
         if self.exit(Exit::LOAD_PAT) {
@@ -87,17 +94,16 @@ impl Filler<'_, '_, '_> {
             self.set(Field::HostIa32Pkrs, keys);
         }
         if self.secondary_exit(SecondaryExit::LOAD_SPEC_CTRL) {
-            self.set(Field::HostIa32SpecCtrl, 0u64);
+            let bits = self.dice.bits() & SPEC_CTRL;
+            self.set(Field::HostIa32SpecCtrl, bits);
         }
         if self.secondary_exit(SecondaryExit::LOAD_FRED) {
-            for field in FRED {
-                self.set(field, 0u64);
-            }
+            self.fill_fred(&FRED);
         }
     }
 }
 
-/// The state of FRED: 0 turns it off.
+/// The state of FRED.
 const FRED: [Field; 8] = [
     Field::HostIa32FredConfig,
     Field::HostIa32FredRsp1,

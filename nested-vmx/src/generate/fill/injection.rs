@@ -5,6 +5,7 @@
 use super::super::mode::Mode;
 use super::super::plan::Injection;
 use super::Filler;
+use crate::capability::Features;
 use crate::registers::activity;
 use crate::vmcs::Field;
 
@@ -13,11 +14,15 @@ pub(in super::super) const VALID: u32 = 1 << 31;
 /// The field's bit that an error code is pushed.
 pub(in super::super) const ERROR_CODE: u32 = 1 << 11;
 
-/// Exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC.
-const WITH_CODE: [u32; 7] = [8, 10, 11, 12, 13, 14, 17];
-/// Exceptions that push none, on any processor.
-const WITHOUT_CODE: [u32; 10] = [0, 1, 3, 4, 5, 6, 7, 16, 18, 19];
-/// Of these, the ones that can be delivered to a processor that is halted or shut down: #DB, #MC.
+/// #DF, #TS, #NP, #SS, #GP, #PF and #AC push an error code on every processor.
+const fn always_pushes_code(vector: u32) -> bool {
+    matches!(vector, 8 | 10..=14 | 17)
+}
+
+/// #CP does on processors that have it.
+const CONTROL_PROTECTION: u32 = 21;
+
+/// Of those that do not, the ones that can be delivered to a processor that is halted or shut down: #DB, #MC.
 const TO_HALTED: [u32; 2] = [18, 1];
 
 impl Filler<'_, '_, '_> {
@@ -64,13 +69,24 @@ impl Filler<'_, '_, '_> {
         let is_protected = self.settled.mode != Mode::Real;
         match (self.settled.injection, self.settled.activity) {
             (Injection::ExceptionWithCode, _) if self.has_free_code() => self.dice.below(32) as u32,
-            (Injection::ExceptionWithCode, _) => self.dice.one_of(&WITH_CODE, 13),
+            (Injection::ExceptionWithCode, _) => self.vector(true),
             (_, activity::ACTIVE) if !is_protected || self.has_free_code() => {
                 self.dice.below(32) as u32
             }
-            (_, activity::ACTIVE) => self.dice.one_of(&WITHOUT_CODE, 6),
+            (_, activity::ACTIVE) => self.vector(false),
             (_, activity::HLT) => self.dice.one_of(&TO_HALTED, 18),
             _ => 18,
         }
+    }
+
+    /// A vector for which an error code is pushed, or is not.
+    fn vector(&mut self, has_code: bool) -> u32 {
+        let has_control_protection = self.has(Features::CET_SS | Features::CET_IBT);
+        let pushes = |vector| {
+            always_pushes_code(vector) || vector == CONTROL_PROTECTION && has_control_protection
+        };
+        let possible = || (0..32).filter(|vector| pushes(*vector) == has_code);
+        let which = self.dice.below(possible().count() as u64);
+        possible().nth(which as usize).unwrap_or_default()
     }
 }

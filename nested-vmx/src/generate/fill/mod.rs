@@ -5,6 +5,7 @@
 
 mod cet;
 mod control_fields;
+mod fred;
 mod guest;
 mod host;
 mod injection;
@@ -95,6 +96,10 @@ impl Filler<'_, '_, '_> {
         self.vmcs.write(field, value.into());
     }
 
+    pub(super) fn insert(&mut self, field: Field, bits: u64) {
+        self.vmcs.write(field, self.vmcs.read(field) | bits);
+    }
+
     pub(super) fn pin(&self, control: PinControls) -> bool {
         self.settled.controls.pin.contains(control)
     }
@@ -121,6 +126,13 @@ impl Filler<'_, '_, '_> {
 
     pub(super) fn entry(&self, control: EntryControls) -> bool {
         self.settled.controls.entry.contains(control)
+    }
+
+    /// A linear address that is canonical for the processor.
+    pub(super) fn canonical(&mut self) -> u64 {
+        let processor = &self.capabilities.processor;
+        self.dice
+            .canonical(processor.linear_address_width(u64::MAX))
     }
 
     /// An address of L1 that is a multiple of `align`, a power of two.

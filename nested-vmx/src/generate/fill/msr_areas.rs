@@ -51,7 +51,10 @@ impl Filler<'_, '_, '_> {
     fn area(&mut self, count: u64) -> u64 {
         let last = !self.capabilities.beyond_physical() & !0xf;
         let highest = last.saturating_sub((count - 1) * 16);
-        self.address(16).min(highest)
+        match self.dice.once_in(4) {
+            true => highest,
+            false => self.address(16).min(highest),
+        }
     }
 
     fn fill_entry(&mut self, address: u64) {

@@ -160,7 +160,7 @@ impl Filler<'_, '_, '_> {
             let bits = self.dice.bits() & 0xffff_ffff;
             self.set(segment.rights, bits | rights::UNUSABLE);
             let base = match is_wide {
-                true => self.dice.canonical(),
+                true => self.canonical(),
                 false => self.dice.bits(),
             };
             return self.set(segment.base, base);
@@ -175,7 +175,7 @@ impl Filler<'_, '_, '_> {
         };
         let privilege = least + self.dice.below(4 - least);
         let base = match is_wide {
-            true => self.dice.canonical(),
+            true => self.canonical(),
             false => self.dice.bits() & 0xffff_ffff,
         };
         let db = self.dice.below(2) * rights::DB;
@@ -193,7 +193,7 @@ impl Filler<'_, '_, '_> {
             // TI = 0.
             let selector = self.dice.bits() & 0xfffb;
             self.set(segment.selector, selector);
-            let base = self.dice.canonical();
+            let base = self.canonical();
             let privilege = self.dice.below(4) << 5;
             self.fill_usable(segment, base, kind | privilege);
         }

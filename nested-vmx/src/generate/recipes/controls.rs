@@ -3,7 +3,7 @@
 //! Controls (SDM volume 3, section 28.2.1).
 
 use super::super::fill::VTPR;
-use super::super::spoiler::{any, when};
+use super::super::spoiler::when;
 use super::{Recipe, recipe};
 use crate::capability::EptVpid;
 use crate::check::Rule;
@@ -75,7 +75,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     ),
     recipe!(Cr3Targets, |_| {}, |s| {
         let most = u64::from(s.capabilities().misc.cr3_targets());
-        let count = most + 1 + s.dice.below(1 << 16);
+        let count = s.dice.above(most, 1 << 16);
         s.set(Field::Cr3TargetCount, count);
         Some(())
     }),
@@ -411,7 +411,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         match s.dice.below(3) {
             0 => s.set_one(Field::HlatPointer, 7 | 0x7f << 5),
             1 => {
-                let size = 53 + s.dice.below(1 << 10);
+                let size = s.dice.above(52, 1 << 10);
                 s.set(Field::HlatPrefixSize, size);
                 Some(())
             }
@@ -505,7 +505,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         ];
         let (count_field, address_field) = s.pick(&lists)?;
         let most = u64::from(s.capabilities().misc.max_msr_list());
-        let count = most + 1 + s.dice.below(1 << 12);
+        let count = s.dice.above(most, 1 << 12);
         s.set(count_field, count);
         s.set(address_field, SOME_PAGE);
         Some(())
@@ -538,7 +538,13 @@ fn displace_area(s: &mut super::Spoiler<'_, '_, '_>, field: Field, count: u32) -
     let beyond = s.capabilities().beyond_physical();
     let ends_beyond = count > 1 && s.dice.once_in(3);
     if ends_beyond {
-        s.set(field, any(!beyond & !0xf)?);
+        // By one entry, or by all but one.
+        let last = !beyond & !0xf;
+        let address = match s.dice.once_in(2) {
+            true => last,
+            false => last.checked_sub(16 * (u64::from(count) - 2))?,
+        };
+        s.set(field, address);
         return Some(());
     }
     s.misplace(field, 16)

@@ -104,7 +104,8 @@ pub(super) const RECIPES: &[Recipe] = &[
         match s.dice.once_in(2) {
             true => s.set_one(Field::GuestBndcfgs, 0xffc),
             false => {
-                let address = s.dice.not_canonical();
+                let width = s.linear_width();
+                let address = s.dice.not_canonical(width);
                 s.set(Field::GuestBndcfgs, address & !0xffc);
                 Some(())
             }

@@ -129,7 +129,11 @@ pub(super) const RECIPES: &[Recipe] = &[
             s.remove(Field::HostCr4, cr4::PAE);
             return Some(());
         }
-        s.uncanonize(&[Field::HostRip])
+        let processor = s.capabilities().processor;
+        let width = processor.linear_address_width(s.vmcs().host_cr4());
+        let rip = s.dice.not_canonical(width);
+        s.set(Field::HostRip, rip);
+        Some(())
     }),
     recipe!(Ia32eLma, |p| p.host_is_64_bit = Some(true), |s| {
         when(s.exit(Exit::HOST_ADDRESS_SPACE_SIZE))?;

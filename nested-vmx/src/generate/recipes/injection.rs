@@ -118,7 +118,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             let may_be_0 = s.capabilities().misc.allows_zero_length_injection();
             let length = match !may_be_0 && s.dice.once_in(2) {
                 true => 0,
-                false => 16 + s.dice.below(1 << 16),
+                false => s.dice.above(15, 1 << 16),
             };
             s.set(Field::VmEntryInstructionLen, length);
             Some(())
@@ -133,7 +133,10 @@ fn change_vector(
     but: u64,
 ) -> Option<()> {
     let count = range.end() - range.start() + 1;
-    let vector = range.start() + s.dice.below(count);
+    let vector = match s.dice.once_in(4) {
+        true => *range.start(),
+        false => range.start() + s.dice.below(count),
+    };
     when(vector != but)?;
     s.remove(FIELD, 0xffu64);
     s.insert(FIELD, vector);

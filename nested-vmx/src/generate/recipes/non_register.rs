@@ -34,7 +34,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             when(s.is_active() && s.blocking() == 0 && !s.injects())?;
             let state = match s.dice.once_in(2) {
                 true => s.pick(&STATES)?,
-                false => 4 + s.dice.below(1 << 20) as u32,
+                false => s.dice.above(3, 1 << 20) as u32,
             };
             when(!s.capabilities().misc.has_activity_state(state))?;
             // HLT asks for more.
