@@ -3,7 +3,7 @@
 //! L2's state into vmcs12 (SDM volume 3, section 29.3).
 
 use super::super::control_register::{CR0, CR4, ControlRegister};
-use super::super::vmcs02::{PDPTES, SAVED_STATE, cr0_of_l2};
+use super::super::vmcs02::{CET_STATE, FRED_STATE, PDPTES, SAVED_STATE, cr0_of_l2};
 use crate::capability::Capabilities;
 use crate::controls::{EntryControls, ExitControls, SecondaryControls, SecondaryExitControls};
 use crate::registers::{cr0, cr4, efer, interruptibility};
@@ -15,10 +15,7 @@ const SAVED_WITH_FEATURE: &[(EntryControls, &[Field])] = &[
     (EntryControls::LOAD_BNDCFGS, &[Field::GuestBndcfgs]),
     (EntryControls::LOAD_RTIT_CTL, &[Field::GuestIa32RtitCtl]),
     (EntryControls::LOAD_UINV, &[Field::GuestUinv]),
-    (
-        EntryControls::LOAD_CET,
-        &[Field::GuestSCet, Field::GuestSsp, Field::GuestIntrSspTable],
-    ),
+    (EntryControls::LOAD_CET, CET_STATE),
     (EntryControls::LOAD_LBR_CTL, &[Field::GuestIa32LbrCtl]),
     (EntryControls::LOAD_PKRS, &[Field::GuestIa32Pkrs]),
 ];
@@ -35,17 +32,6 @@ const SAVED_ON_DEMAND: &[(ExitControls, &[Field])] = &[
         ExitControls::SAVE_PERF_GLOBAL_CTRL,
         &[Field::GuestIa32PerfGlobalCtrl],
     ),
-];
-
-const FRED_STATE: &[Field] = &[
-    Field::GuestIa32FredConfig,
-    Field::GuestIa32FredRsp1,
-    Field::GuestIa32FredRsp2,
-    Field::GuestIa32FredRsp3,
-    Field::GuestIa32FredStackLevels,
-    Field::GuestIa32FredSsp1,
-    Field::GuestIa32FredSsp2,
-    Field::GuestIa32FredSsp3,
 ];
 
 /// Saves the guest-state area of vmcs02 in vmcs12, as a VM exit of L2's would.

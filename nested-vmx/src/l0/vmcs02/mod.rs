@@ -77,6 +77,22 @@ const GUEST_STATE: &[Field] = &[
 /// volume 3, section 29.3). CR0 and CR4 are not among it: see [`ControlRegister::unnested`].
 pub(super) const SAVED_STATE: &[Field] = GUEST_STATE;
 
+/// The state of control-flow enforcement.
+pub(super) const CET_STATE: &[Field] =
+    &[Field::GuestSCet, Field::GuestSsp, Field::GuestIntrSspTable];
+
+/// The state of flexible return and event delivery.
+pub(super) const FRED_STATE: &[Field] = &[
+    Field::GuestIa32FredConfig,
+    Field::GuestIa32FredRsp1,
+    Field::GuestIa32FredRsp2,
+    Field::GuestIa32FredRsp3,
+    Field::GuestIa32FredStackLevels,
+    Field::GuestIa32FredSsp1,
+    Field::GuestIa32FredSsp2,
+    Field::GuestIa32FredSsp3,
+];
+
 /// Guest state that a control makes VM entry load; without the control, L2 has L1's.
 const LOADED_STATE: &[(EntryControls, &[Field])] = &[
     (
@@ -91,25 +107,10 @@ const LOADED_STATE: &[(EntryControls, &[Field])] = &[
     (EntryControls::LOAD_BNDCFGS, &[Field::GuestBndcfgs]),
     (EntryControls::LOAD_RTIT_CTL, &[Field::GuestIa32RtitCtl]),
     (EntryControls::LOAD_UINV, &[Field::GuestUinv]),
-    (
-        EntryControls::LOAD_CET,
-        &[Field::GuestSCet, Field::GuestSsp, Field::GuestIntrSspTable],
-    ),
+    (EntryControls::LOAD_CET, CET_STATE),
     (EntryControls::LOAD_LBR_CTL, &[Field::GuestIa32LbrCtl]),
     (EntryControls::LOAD_PKRS, &[Field::GuestIa32Pkrs]),
-    (
-        EntryControls::LOAD_FRED,
-        &[
-            Field::GuestIa32FredConfig,
-            Field::GuestIa32FredRsp1,
-            Field::GuestIa32FredRsp2,
-            Field::GuestIa32FredRsp3,
-            Field::GuestIa32FredStackLevels,
-            Field::GuestIa32FredSsp1,
-            Field::GuestIa32FredSsp2,
-            Field::GuestIa32FredSsp3,
-        ],
-    ),
+    (EntryControls::LOAD_FRED, FRED_STATE),
     (EntryControls::LOAD_SPEC_CTRL, &[Field::GuestIa32SpecCtrl]),
 ];
 
