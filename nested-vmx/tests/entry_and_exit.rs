@@ -538,3 +538,22 @@ fn smm_is_not_shown_to_l1() {
         "CR4.VMXE is 0 in SMM"
     );
 }
+
+#[test]
+fn an_event_that_wakes_l2_is_delivered_to_an_active_l2() {
+    let mut machine = L2::new().run();
+    machine.cpu.push(L2Instruction::Hlt);
+    machine.step();
+    assert_eq!(machine.vmx.activity(), 1);
+    machine
+        .vmx
+        .raise_exception(PendingException::fault(6, None))
+        .expect("L2 is active");
+    // Its delivery does not end: L2 is not halted any more, and gets it with the next entry.
+    let violation = ExitInformation::new(ExitReason::EPT_VIOLATION);
+    machine.cpu.push(L2Instruction::FailDelivery(violation));
+    let injection = Some(Event::exception(6, None));
+    assert_eq!(entered(&machine.step()).injection, injection);
+    assert_eq!(machine.vmx.activity(), 0);
+    assert_eq!(entered(&machine.step()).injection, injection);
+}

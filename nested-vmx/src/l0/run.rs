@@ -48,7 +48,7 @@ pub enum Decision {
     Abort(Abort),
 }
 
-/// How L2 is to be entered.
+/// How L2 is to be entered: in the active state, also where the processor saw it halted last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnterL2 {
     /// The event that the entry delivers.
@@ -443,8 +443,10 @@ impl NestedVmx {
             border.hardware.load(&self.vmcs02);
         }
         self.injection = vectoring;
-        if vectoring.is_none() {
-            self.payload = None;
+        match vectoring {
+            // It ends a halt as soon as it is delivered.
+            Some(_) => self.activity = activity::ACTIVE,
+            None => self.payload = None,
         }
     }
 

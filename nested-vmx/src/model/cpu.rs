@@ -141,6 +141,8 @@ impl Cpu {
             _ => {}
         }
         self.entries += 1;
+        self.state
+            .write(Field::GuestActivityState, activity::ACTIVE.into());
         if let Some(event) = how.injection {
             self.deliver(event);
         }
