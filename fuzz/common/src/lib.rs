@@ -7,8 +7,10 @@
 
 pub mod command_line;
 pub mod entry_checks;
+pub mod ept_walk;
 pub mod kernel_image;
 pub mod nested_sequences;
+pub mod operands;
 pub mod requests;
 pub mod run_loop;
 pub mod vmcs12;
@@ -21,8 +23,10 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("command_line", command_line::run),
     ("entry_checks", entry_checks::run),
+    ("ept_walk", ept_walk::run),
     ("kernel_image", kernel_image::run),
     ("nested_sequences", nested_sequences::run),
+    ("operands", operands::run),
     ("requests", requests::run),
     ("run_loop", run_loop::run),
     ("vmcs12", vmcs12::run),
