@@ -45,7 +45,10 @@ pub use border::{
 pub use event::{Class, PendingEvents, PendingException};
 pub use exit::{Abort, ExitInformation};
 pub use flush::{Flush, LinearFlush};
-pub use instruction::{Destination, Exception, Instruction, MemoryOperand, Outcome, Source};
+pub use instruction::{
+    Destination, Exception, Instruction, LinearMemory, LinearOperand, MemoryOperand, Outcome,
+    Source,
+};
 pub use run::{AfterExit, Decision, EnterL2, HardwareExit, RefusedExit};
 pub use smm::SmmState;
 pub use snapshot::{Snapshot, SnapshotError};

@@ -3,6 +3,7 @@
 //! The VMX instructions (SDM volume 3, chapter 32). Each one is in the file of its kind, with its
 //! conditions in the SDM's order.
 
+mod decoded;
 mod field_access;
 mod invalidate;
 mod operation;
@@ -12,6 +13,7 @@ mod region;
 mod vmcall;
 mod vmfunc;
 
+pub use decoded::{LinearMemory, LinearOperand};
 pub use outcome::{Exception, Outcome};
 
 pub(super) use privilege::End;
