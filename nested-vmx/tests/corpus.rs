@@ -89,6 +89,20 @@ fn bad_files_are_refused_with_their_line() {
 }
 
 #[test]
+fn fields_that_are_not_known_are_left_out_and_named() {
+    let row = "s\t1\t2046=5,800=8\tVMFAIL 7";
+    let corpus = Corpus::parse(&format!("{HEAD}{row}\r\n")).expect("a good file");
+    assert_eq!(corpus.rows[0].vmcs12.guest_es_selector(), 8);
+    assert!(
+        corpus
+            .unknown
+            .iter()
+            .map(ToString::to_string)
+            .eq(["0x2046"])
+    );
+}
+
+#[test]
 fn high_halves_are_part_of_their_field() {
     let row = "s\t1\t2000=5,2001=abcd\tVMFAIL 7";
     let corpus = Corpus::parse(&format!("{HEAD}{row}\n")).expect("a good file");

@@ -2,7 +2,7 @@
 
 //! Reads the file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use nested_vmx::capability::{Capabilities, Features, Processor};
 use nested_vmx::check::L1State;
@@ -68,6 +68,8 @@ struct Suite {
 pub struct Corpus {
     /// Each with everything that it needs.
     pub rows: Vec<Row>,
+    /// Fields that this crate does not know, and left out: a newer processor may have them.
+    pub unknown: BTreeSet<Encoding>,
 }
 
 impl Corpus {
@@ -80,6 +82,7 @@ impl Corpus {
         let mut suites: HashMap<String, Suite> = HashMap::new();
         let mut baselines: HashMap<String, Vmcs> = HashMap::new();
         let mut rows = Vec::new();
+        let mut unknown = BTreeSet::new();
         let mut last = 0;
         for (number, line) in (1..).zip(text.lines()) {
             last = number;
@@ -98,7 +101,7 @@ impl Corpus {
                             .get(suite)
                             .ok_or_else(|| at(Problem::NoCapabilities(suite.to_owned())))?;
                         let mut vmcs = Vmcs::new(known.capabilities.basic.revision());
-                        assign(&mut vmcs, list).map_err(at)?;
+                        assign(&mut vmcs, list, &mut unknown).map_err(at)?;
                         baselines.insert(suite.to_owned(), vmcs);
                     }
                     _ => {}
@@ -108,14 +111,14 @@ impl Corpus {
             if line.trim().is_empty() || line.starts_with("suite\t") {
                 continue;
             }
-            rows.push(row(number, line, &suites, &baselines).map_err(at)?);
+            rows.push(row(number, line, &suites, &baselines, &mut unknown).map_err(at)?);
         }
         match rows.is_empty() {
             true => Err(FormatError {
                 line: last,
                 problem: Problem::Empty,
             }),
-            false => Ok(Self { rows }),
+            false => Ok(Self { rows, unknown }),
         }
     }
 }
@@ -125,6 +128,7 @@ fn row(
     text: &str,
     suites: &HashMap<String, Suite>,
     baselines: &HashMap<String, Vmcs>,
+    unknown: &mut BTreeSet<Encoding>,
 ) -> Result<Row, Problem> {
     let mut columns = text.split('\t');
     let mut column = || columns.next().map(str::trim).ok_or(Problem::Columns);
@@ -136,7 +140,7 @@ fn row(
         .get(suite)
         .ok_or_else(|| Problem::NoBaseline(suite.to_owned()))?;
     let mut vmcs12 = baseline.clone();
-    assign(&mut vmcs12, delta)?;
+    assign(&mut vmcs12, delta, unknown)?;
     Ok(Row {
         line,
         suite: suite.to_owned(),
@@ -209,7 +213,7 @@ fn capabilities(list: &str) -> Result<Suite, Problem> {
 }
 
 /// Sets fields, each by an access with its encoding.
-fn assign(vmcs: &mut Vmcs, list: &str) -> Result<(), Problem> {
+fn assign(vmcs: &mut Vmcs, list: &str, unknown: &mut BTreeSet<Encoding>) -> Result<(), Problem> {
     for item in list.split(',').filter(|item| !item.trim().is_empty()) {
         let (name, value) = assignment(item)?;
         let number = hexadecimal(name)?;
@@ -217,7 +221,13 @@ fn assign(vmcs: &mut Vmcs, list: &str) -> Result<(), Problem> {
         let encoding = u32::try_from(number)
             .map(Encoding)
             .map_err(|_| Problem::Field(number))?;
-        let field = Field::from_encoding(encoding).ok_or(Problem::Field(number))?;
+        if !encoding.is_well_formed() {
+            return Err(Problem::Field(number));
+        }
+        let Some(field) = Field::from_encoding(encoding) else {
+            unknown.insert(encoding);
+            continue;
+        };
         let value = match encoding == field.encoding() {
             true => value,
             // The high half.

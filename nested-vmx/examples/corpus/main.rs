@@ -80,6 +80,13 @@ fn run() -> Result<ExitCode, Failure> {
     })?;
     let text = String::from_utf8_lossy(&bytes);
     let corpus = Corpus::parse(&text).map_err(|error| Failure::Format { path, error })?;
+    if !corpus.unknown.is_empty() {
+        let names: Vec<String> = corpus.unknown.iter().map(ToString::to_string).collect();
+        eprintln!(
+            "corpus: fields that are not known here were left out: {}",
+            names.join(", ")
+        );
+    }
     let mut output = io::stdout().lock();
     let mut disagreeing = 0;
     for row in &corpus.rows {
