@@ -51,9 +51,14 @@ pub(super) fn exits(exit: &Exit, vmcs12: &Vmcs) -> bool {
     }
 }
 
-/// The value of the general-purpose register in bits 11:8.
+/// The value of the general-purpose register in bits 11:8. Outside 64-bit mode the operand is its
+/// low half; the high half is whatever was there before.
 fn value(exit: &Exit) -> u64 {
-    exit.register((exit.qualification >> 8 & 0xf) as u32)
+    let register = exit.register((exit.qualification >> 8 & 0xf) as u32);
+    match exit.is_64_bit {
+        true => register,
+        false => register & 0xffff_ffff,
+    }
 }
 
 /// Whether the value differs from the shadow in a bit of L1's.

@@ -45,7 +45,8 @@ pub struct Exit {
     /// L2's general-purpose registers, in the order of the encodings in instructions: RAX, RCX,
     /// RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.
     pub registers: [u64; 16],
-    /// Whether L2 is in 64-bit mode, so that VMREAD and VMWRITE have operands of 64 bits.
+    /// Whether L2 is in 64-bit mode, so that VMREAD, VMWRITE and MOV to a control register have
+    /// operands of 64 bits.
     pub is_64_bit: bool,
 }
 
