@@ -10,6 +10,10 @@ use thiserror::Error;
 pub struct MsrFault(pub u32);
 
 /// The virtual processor's MSRs: what is behind the MSR areas of a vmcs12.
+///
+/// Some MSRs are guest state of a VMCS as well (IA32_EFER and IA32_PAT, for example). What an area
+/// loads is written here, where its value is checked, and to the VMCS of the guest that runs then;
+/// what it stores is what that VMCS has.
 pub trait Msrs {
     /// What RDMSR reads.
     ///

@@ -557,3 +557,39 @@ fn an_event_that_wakes_l2_is_delivered_to_an_active_l2() {
     assert_eq!(machine.vmx.activity(), 0);
     assert_eq!(entered(&machine.step()).injection, injection);
 }
+
+#[test]
+fn msr_areas_reach_what_the_guest_state_holds() {
+    const EFER: u32 = 0xc000_0080;
+    const PAT: u32 = 0x277;
+    // VM entry: after the guest state, so the list has the last word.
+    let mut machine = with_area(
+        Field::VmEntryMsrLoadCount,
+        Field::VmEntryMsrLoadAddr,
+        &[(EFER, 0x501), (PAT, 0x0606)],
+    );
+    assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+    assert_eq!(machine.cpu.state().guest_ia32_efer(), 0x501);
+    assert_eq!(machine.cpu.state().guest_ia32_pat(), 0x0606);
+    // VM exit, store: what L2 has then.
+    let mut machine = with_area(
+        Field::VmExitMsrStoreCount,
+        Field::VmExitMsrStoreAddr,
+        &[(PAT, 0)],
+    );
+    assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+    machine.step();
+    machine.cpu.state_mut().write(Field::GuestIa32Pat, 0x0505);
+    exit(&mut machine);
+    assert_eq!(machine.memory.read_u64(MSR_AREA + 8), Ok(0x0505));
+    // VM exit, load: after the host state. LMA is not WRMSR's to change.
+    let mut machine = with_area(
+        Field::VmExitMsrLoadCount,
+        Field::VmExitMsrLoadAddr,
+        &[(PAT, 0x0404), (EFER, 0x900)],
+    );
+    assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+    exit(&mut machine);
+    assert_eq!(machine.cpu.state().guest_ia32_pat(), 0x0404);
+    assert_eq!(machine.cpu.state().guest_ia32_efer(), 0xd00);
+}

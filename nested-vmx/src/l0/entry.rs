@@ -42,11 +42,18 @@ impl NestedVmx {
         }
         // The check gave a current VMCS.
         let current = root.current.ok_or(End::FailInvalid)?;
+        self.build_vmcs02(border);
         let area = MsrArea::new(
             self.vmcs12.vm_entry_msr_load_addr(),
             self.vmcs12.vm_entry_msr_load_count(),
         );
-        if let Err(BadEntry(number)) = area.load(&self.capabilities, border.memory, border.msrs) {
+        let loaded = area.load(
+            &self.capabilities,
+            border.memory,
+            border.msrs,
+            &mut self.vmcs02,
+        );
+        if let Err(BadEntry(number)) = loaded {
             let reason = ExitReason::ENTRY_FAILURE_MSR_LOADING.entry_failure();
             return Ok(self.fail_entry(root, reason, number.into(), border));
         }
@@ -125,10 +132,14 @@ impl NestedVmx {
         )
     }
 
-    /// Builds vmcs02 and gives it to the hardware.
-    pub(super) fn load_l2(&mut self, border: &mut Border<'_>) {
+    /// Makes vmcs02 from vmcs01 and vmcs12.
+    pub(super) fn build_vmcs02(&mut self, border: &Border<'_>) {
         vmcs02::build(&self.vmcs01, &self.vmcs12, self.vpid02, &mut self.vmcs02);
         self.load_pdptes(border);
+    }
+
+    /// Gives vmcs02 to the hardware, with what belongs to it.
+    pub(super) fn load_l2(&mut self, border: &mut Border<'_>) {
         vmcs02::merge_msr_bitmap(
             &self.msr_bitmap01,
             &self.vmcs12,

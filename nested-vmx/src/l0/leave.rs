@@ -43,7 +43,7 @@ impl NestedVmx {
             self.vmcs12.vm_exit_msr_store_addr(),
             self.vmcs12.vm_exit_msr_store_count(),
         )
-        .store(&self.capabilities, border.memory, border.msrs)
+        .store(&self.capabilities, border.memory, border.msrs, &self.vmcs02)
         .map_err(|_| Abort::SavingMsrs);
         let root = Root {
             vmxon: from.vmxon,
@@ -127,13 +127,18 @@ impl NestedVmx {
             border.memory,
             &mut self.vmcs01,
         )?;
-        border.hardware.load(&self.vmcs01);
-        MsrArea::new(
+        let loaded = MsrArea::new(
             self.vmcs12.vm_exit_msr_load_addr(),
             self.vmcs12.vm_exit_msr_load_count(),
         )
-        .load(&self.capabilities, border.memory, border.msrs)
-        .map_err(|_| Abort::LoadingMsrs)
+        .load(
+            &self.capabilities,
+            border.memory,
+            border.msrs,
+            &mut self.vmcs01,
+        );
+        border.hardware.load(&self.vmcs01);
+        loaded.map_err(|_| Abort::LoadingMsrs)
     }
 
     /// What was about the L2 that was left.

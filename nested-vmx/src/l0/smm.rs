@@ -60,6 +60,7 @@ impl NestedVmx {
         };
         if self.operation.is_non_root() {
             self.activity = self.vmcs12.guest_activity_state();
+            self.build_vmcs02(border);
             self.load_l2(border);
         }
     }

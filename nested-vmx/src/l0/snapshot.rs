@@ -138,7 +138,10 @@ impl NestedVmx {
         self.flush.linear(super::LinearFlush::All);
         self.flush.ept(Invalidation::AllContexts);
         match self.operation {
-            Operation::NonRoot(_) => self.load_l2(border),
+            Operation::NonRoot(_) => {
+                self.build_vmcs02(border);
+                self.load_l2(border);
+            }
             _ => border.hardware.load(&self.vmcs01),
         }
         // Not what L1's memory has: L2's writes to it are not there yet.

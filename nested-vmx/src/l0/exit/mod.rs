@@ -6,6 +6,7 @@ mod abort;
 mod host_state;
 mod information;
 mod msr_area;
+mod msr_fields;
 mod save;
 
 pub use abort::Abort;

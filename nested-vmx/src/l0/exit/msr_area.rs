@@ -3,10 +3,12 @@
 //! The lists of MSRs that VM entries and VM exits load and store (SDM volume 3, sections 28.4,
 //! 29.4 and 29.6).
 
+use super::msr_fields;
 use crate::capability::Capabilities;
 use crate::check::is_loadable;
 use crate::memory::L1Memory;
 use crate::msrs::Msrs;
+use crate::vmcs::Vmcs;
 
 /// Bytes of an entry: index, reserved, value.
 const ENTRY: u64 = 16;
@@ -46,7 +48,7 @@ impl MsrArea {
         })
     }
 
-    /// Writes the MSRs of the list.
+    /// Writes the MSRs of the list, those that `guest` holds to it as well.
     ///
     /// # Errors
     ///
@@ -56,6 +58,7 @@ impl MsrArea {
         capabilities: &Capabilities,
         memory: &dyn L1Memory,
         msrs: &mut dyn Msrs,
+        guest: &mut Vmcs,
     ) -> Result<(), BadEntry> {
         for (number, address) in self.entries(capabilities) {
             let bad = BadEntry(number);
@@ -67,11 +70,12 @@ impl MsrArea {
             }
             let value = u64::from(high) << 32 | u64::from(low);
             msrs.write(index, value).map_err(|_| bad)?;
+            msr_fields::write(guest, index, value);
         }
         Ok(())
     }
 
-    /// Stores the MSRs of the list.
+    /// Stores the MSRs of the list, as `guest` has those that it holds.
     ///
     /// # Errors
     ///
@@ -81,6 +85,7 @@ impl MsrArea {
         capabilities: &Capabilities,
         memory: &dyn L1Memory,
         msrs: &dyn Msrs,
+        guest: &Vmcs,
     ) -> Result<(), BadEntry> {
         for (number, address) in self.entries(capabilities) {
             let bad = BadEntry(number);
@@ -89,7 +94,8 @@ impl MsrArea {
             if index == SMBASE || is_x2apic(index) || reserved != 0 {
                 return Err(bad);
             }
-            let value = msrs.read(index).map_err(|_| bad)?;
+            let known = msrs.read(index).map_err(|_| bad)?;
+            let value = msr_fields::read(guest, index).unwrap_or(known);
             let at = address.checked_add(8).ok_or(bad)?;
             memory.write(at, &value.to_le_bytes()).map_err(|_| bad)?;
         }
