@@ -593,3 +593,24 @@ fn msr_areas_reach_what_the_guest_state_holds() {
     assert_eq!(machine.cpu.state().guest_ia32_pat(), 0x0404);
     assert_eq!(machine.cpu.state().guest_ia32_efer(), 0xd00);
 }
+
+#[test]
+fn what_no_exit_control_loads_is_as_l2_left_it() {
+    let left = |machine: &mut Machine| {
+        machine.cpu.state_mut().write(Field::GuestIa32Pat, 0x0101);
+        exit(machine);
+        machine.cpu.state().guest_ia32_pat()
+    };
+    assert_eq!(left(&mut L2::new().run()), 0x0101);
+    let loading = L2::new()
+        .exit(ExitControls::LOAD_PAT)
+        .with(Field::HostIa32Pat, 0x0404);
+    assert_eq!(left(&mut loading.run()), 0x0404);
+    // Without loading IA32_EFER, only the mode is L1's.
+    let exit_controls = L2::new().0.exit() - ExitControls::LOAD_EFER;
+    let l2 = L2::new().with(Field::VmExitControls, exit_controls.bits().into());
+    let mut machine = l2.run();
+    machine.cpu.state_mut().write(Field::GuestIa32Efer, 0x501);
+    exit(&mut machine);
+    assert_eq!(machine.cpu.state().guest_ia32_efer(), 0x501);
+}

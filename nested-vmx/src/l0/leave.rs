@@ -9,6 +9,7 @@ use super::exit::{Abort, ExitInformation, MsrArea, load_host_state, save_guest_s
 use super::flush::LinearFlush;
 use super::instruction::Outcome;
 use super::state::{NonRoot, Operation, Root};
+use super::vmcs02;
 use crate::check::EntryInstruction;
 use crate::controls::{ExitControls, PinControls, SecondaryControls};
 use crate::exit_reason::ExitReason;
@@ -49,6 +50,7 @@ impl NestedVmx {
             vmxon: from.vmxon,
             current: Some(from.current),
         };
+        vmcs02::hand_over(&self.vmcs02, &mut self.vmcs01);
         let result = stored.and_then(|()| self.load_l1(root, border));
         let is_nmi = information.reason.basic() == ExitReason::EXCEPTION_OR_NMI
             && information
@@ -192,6 +194,10 @@ impl NestedVmx {
     ) -> Outcome {
         self.vmcs12.write(Field::VmExitReason, reason.0.into());
         self.vmcs12.write(Field::ExitQualification, qualification);
+        if reason.basic() == ExitReason::ENTRY_FAILURE_MSR_LOADING {
+            // The guest state had been loaded.
+            vmcs02::hand_over(&self.vmcs02, &mut self.vmcs01);
+        }
         match self.load_l1(root, border) {
             Ok(()) => Outcome::EntryFailed(reason),
             Err(abort) => Outcome::Aborted(self.abort(root, abort, border)),

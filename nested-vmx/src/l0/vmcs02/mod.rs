@@ -180,6 +180,16 @@ pub(super) fn build(vmcs01: &Vmcs, vmcs12: &Vmcs, vpid: u16, vmcs02: &mut Vmcs) 
     vmcs02.write(Field::GuestInterruptibilityInfo, not_smi.into());
 }
 
+/// What of L2's state stays in the processor when L2 is left: registers that no VM exit saves, and
+/// that only those exit controls load or clear that L1 chose. L1 gets them as they are (SDM volume
+/// 3, section 29.5.1).
+pub(super) fn hand_over(vmcs02: &Vmcs, vmcs01: &mut Vmcs) {
+    let loaded = LOADED_STATE.iter().flat_map(|&(_, fields)| fields);
+    for &field in loaded.chain(&[Field::GuestIa32Efer]) {
+        vmcs01.write(field, vmcs02.read(field));
+    }
+}
+
 /// L2's IA32_EFER (SDM volume 3, section 28.3.2.1).
 fn efer(vmcs01: &Vmcs, vmcs12: &Vmcs) -> u64 {
     if vmcs12.entry().contains(EntryControls::LOAD_EFER) {
