@@ -23,6 +23,9 @@ pub enum Violation {
         /// How often it was delivered, reported, withdrawn, or still waits.
         seen: u64,
     },
+    /// L1 has an exit of an L2 that was not entered.
+    #[error("L2 exits to L1 before it was entered")]
+    NotEntered,
     /// An entry is pending after an exit.
     #[error("an entry is pending while an exit is handled")]
     PendingInHandler,

@@ -26,6 +26,7 @@ use ledger::Ledger;
 ///
 /// - An event that L1 injects is delivered to L2 exactly once, or reported as not delivered.
 /// - An interrupt or NMI that is raised is delivered exactly once, to L2 or by a VM exit.
+/// - What L1 launched is entered before L1 has an exit, unless it is halted and gets nothing.
 /// - No entry is pending when an exit is handled.
 /// - L2 is active exactly while there is a current VMCS that was launched.
 /// - An immediate exit is asked for only while an event waits, and not for ever.
@@ -36,6 +37,8 @@ pub struct Exercise {
     ledger: Ledger,
     /// Immediate exits in a row without a new event.
     forced_in_a_row: u32,
+    /// L1 launched an L2 that executes something, and the hardware has not entered it yet.
+    entry_is_owed: bool,
 }
 
 impl Default for Exercise {
@@ -57,6 +60,7 @@ impl Exercise {
             machine,
             ledger: Ledger::default(),
             forced_in_a_row: 0,
+            entry_is_owed: false,
         }
     }
 
@@ -155,6 +159,7 @@ impl Exercise {
 
     fn entered(&mut self, inject: Option<Event>) {
         self.forced_in_a_row = 0;
+        self.entry_is_owed = self.machine.vmx.activity() == crate::registers::activity::ACTIVE;
         // A monitor trap is not delivered to anybody.
         if let Some(event) = inject
             && event.kind != crate::interruption::EventType::Other
@@ -220,6 +225,9 @@ impl Exercise {
                 return Err(Violation::PendingInHandler);
             }
         }
+        if let Some(HardwareExit::Exit { .. } | HardwareExit::Returned { .. }) = stepped.exit {
+            self.entry_is_owed = false;
+        }
         let is_l1 = matches!(self.machine.vmx.operation(), crate::l0::Operation::Root(_));
         if was_l2 && is_l1 {
             let withdrawn = matches!(stepped.exit, Some(HardwareExit::EntryFailure { .. }))
@@ -228,8 +236,10 @@ impl Exercise {
                 // What was to be delivered by this entry, an event that L0 added included.
                 (true, Decision::L2(how)) => self.ledger.withdrawn(how.injection),
                 (true, _) => self.ledger.withdrawn(injection),
+                (false, _) if self.entry_is_owed => return Err(Violation::NotEntered),
                 (false, _) => self.exited(),
             }
+            self.entry_is_owed = false;
         }
         Ok(())
     }
@@ -288,6 +298,7 @@ impl Exercise {
         }
         self.machine.with_border(|vmx, border| vmx.reset(border));
         self.machine.cpu.clear_script();
+        self.entry_is_owed = false;
     }
 
     /// The virtual processor moves to another machine.
