@@ -32,19 +32,39 @@ const KNOWN: &[(u32, Takes)] = &[
     (0xc000_0103, Takes::Bits(0xffff_ffff)),
 ];
 
+/// MSRs that WRMSR takes, but that are never loaded from an MSR area (SDM volume 3, section 28.4):
+/// IA32_BIOS_UPDT_TRIG, IA32_BIOS_SIGN_ID, IA32_SMM_MONITOR_CTL, the x2APIC's first and last,
+/// IA32_FS_BASE, IA32_GS_BASE.
+const NEVER_LOADED: &[(u32, Takes)] = &[
+    (0x79, Takes::Canonical),
+    (0x8b, Takes::Bits(u64::MAX)),
+    (0x9b, Takes::Bits(5)),
+    (0x800, Takes::Bits(u64::MAX)),
+    (0x808, Takes::Bits(0xff)),
+    (0x8ff, Takes::Bits(u64::MAX)),
+    (0xc000_0100, Takes::Canonical),
+    (0xc000_0101, Takes::Canonical),
+];
+
 /// A processor with a few MSRs. All read as 0; writes are checked, and lost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SomeMsrs;
 
 impl SomeMsrs {
-    /// Indices that can be written with 0.
+    /// Indices of MSRs that can be loaded.
     pub(super) fn indices() -> impl ExactSizeIterator<Item = u32> {
         KNOWN.iter().map(|&(index, _)| index)
+    }
+
+    /// Indices of MSRs that are there, but are not loaded.
+    pub(super) fn never_loaded() -> impl ExactSizeIterator<Item = u32> {
+        NEVER_LOADED.iter().map(|&(index, _)| index)
     }
 
     fn takes(index: u32) -> Result<Takes, MsrFault> {
         KNOWN
             .iter()
+            .chain(NEVER_LOADED)
             .find(|&&(known, _)| known == index)
             .map(|&(_, takes)| takes)
             .ok_or(MsrFault(index))
@@ -105,10 +125,8 @@ mod tests {
                 assert_eq!(SomeMsrs.check_write(index, nearest), Ok(()));
             }
         }
-        assert_eq!(
-            SomeMsrs.check_write(0xc000_0100, 0),
-            Err(MsrFault(0xc000_0100))
-        );
+        let unknown = 0xc000_0105;
+        assert_eq!(SomeMsrs.check_write(unknown, 0), Err(MsrFault(unknown)));
         assert_eq!(SomeMsrs.check_write(0x175, 1 << 47), Err(MsrFault(0x175)));
         assert_eq!(SomeMsrs.check_write(0x277, 2), Err(MsrFault(0x277)));
     }

@@ -93,7 +93,7 @@ fn simple_ept() -> Capabilities {
         .and_then(|builder| builder.without(BasicFeatures::FREE_ERROR_CODE))
         .and_then(|builder| builder.without(MiscFeatures::ZERO_LENGTH_INJECTION))
         .and_then(|builder| builder.without(MiscFeatures::WAIT_FOR_SIPI))
-        .and_then(|builder| builder.without(Features::SGX | Features::RTM))
+        .and_then(|builder| builder.without(Features::SGX | Features::RTM | Features::CET_IBT))
         .and_then(nested_vmx::capability::Builder::build)
         .unwrap()
 }

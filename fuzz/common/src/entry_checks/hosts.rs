@@ -76,7 +76,7 @@ fn simple_ept() -> Capabilities {
             .without(EptVpid::ACCESSED_DIRTY | EptVpid::UC | EptVpid::SUPERVISOR_SHADOW_STACK)?
             .without(BasicFeatures::FREE_ERROR_CODE)?
             .without(MiscFeatures::ZERO_LENGTH_INJECTION | MiscFeatures::WAIT_FOR_SIPI)?
-            .without(Features::SGX | Features::RTM)
+            .without(Features::SGX | Features::RTM | Features::CET_IBT)
     })
 }
 

@@ -81,7 +81,7 @@ impl Filler<'_, '_, '_> {
         match mode.has_pdptes() {
             true => self.fill_pdptes(),
             false => {
-                let cr3 = self.address(1);
+                let cr3 = self.cr3(mode.is_ia32e());
                 self.set(Field::GuestCr3, cr3);
             }
         }

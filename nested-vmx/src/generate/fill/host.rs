@@ -63,7 +63,7 @@ impl Filler<'_, '_, '_> {
         }
         self.set(Field::HostCr0, cr0);
         self.set(Field::HostCr4, register);
-        let cr3 = self.address(1);
+        let cr3 = self.cr3(is_64_bit);
         self.set(Field::HostCr3, cr3);
     }
 

@@ -22,7 +22,7 @@ pub(super) use segments::{Segment, rights};
 
 use super::memory::Memory;
 use super::plan::{Plan, Settled};
-use crate::capability::Capabilities;
+use crate::capability::{Capabilities, Features};
 use crate::check::EntryInstruction;
 use crate::controls::{
     EntryControls, ExitControls, PinControls, PrimaryControls, SecondaryControls,
@@ -163,6 +163,16 @@ impl Filler<'_, '_, '_> {
             page = page.wrapping_add(4096) & !beyond;
         }
         page
+    }
+
+    /// A value of CR3. Code of 64 bits can have linear-address masking.
+    pub(super) fn cr3(&mut self, is_64_bit: bool) -> u64 {
+        let masking = match is_64_bit && self.has(Features::LAM) {
+            true => self.dice.bits() & 3 << 61,
+            false => 0,
+        };
+        let beyond = self.capabilities.processor.beyond_physical();
+        self.dice.bits() & !beyond | masking
     }
 
     /// A value of CR0 with these bits of PE and PG.

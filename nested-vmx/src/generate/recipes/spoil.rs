@@ -40,11 +40,20 @@ pub(super) fn cet(
     ssp: Field,
     table: Field,
 ) -> Option<()> {
+    let processor = s.capabilities().processor;
+    let mut reserved = 0xf << 6;
+    if !processor.has(Features::CET_SS) {
+        reserved |= 3;
+    }
+    if !processor.has(Features::CET_IBT) {
+        // Some bits of the bitmap's address, too.
+        reserved |= 0x3c | 3 << 10 | 0xffff << 12;
+    }
     match s.dice.below(4) {
-        0 => s.set_one(s_cet, 0xf << 6),
+        0 => s.set_one(s_cet, reserved),
         1 => s.set_one(ssp, 3),
         // Suppressed, and waiting for ENDBRANCH.
-        2 if s.capabilities().processor.has(Features::CET_IBT) => {
+        2 if processor.has(Features::CET_IBT) => {
             s.insert(s_cet, 3u64 << 10);
             Some(())
         }
