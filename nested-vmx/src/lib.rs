@@ -46,6 +46,7 @@ pub mod memory;
 pub mod model;
 pub mod msrs;
 pub mod operand;
+pub mod paging;
 pub mod registers;
 pub mod route;
 pub mod vmcs;

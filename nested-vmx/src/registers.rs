@@ -28,6 +28,8 @@ pub mod cr0 {
 
 /// CR4.
 pub mod cr4 {
+    /// Page-size extensions.
+    pub const PSE: u64 = 1 << 4;
     /// Physical-address extension.
     pub const PAE: u64 = 1 << 5;
     /// 57-bit linear addresses.
@@ -36,8 +38,16 @@ pub mod cr4 {
     pub const VMXE: u64 = 1 << 13;
     /// PCID enable.
     pub const PCIDE: u64 = 1 << 17;
+    /// Supervisor-mode execution prevention.
+    pub const SMEP: u64 = 1 << 20;
+    /// Supervisor-mode access prevention.
+    pub const SMAP: u64 = 1 << 21;
+    /// Protection keys for user-mode pages.
+    pub const PKE: u64 = 1 << 22;
     /// Control-flow enforcement.
     pub const CET: u64 = 1 << 23;
+    /// Protection keys for supervisor-mode pages.
+    pub const PKS: u64 = 1 << 24;
     /// User interrupts.
     pub const UINTR: u64 = 1 << 25;
     /// Flexible return and event delivery.
@@ -78,6 +88,8 @@ pub mod rflags {
     pub const OF: u64 = 1 << 11;
     /// Virtual-8086 mode.
     pub const VM: u64 = 1 << 17;
+    /// Alignment check; with SMAP, access to user-mode pages.
+    pub const AC: u64 = 1 << 18;
 }
 
 /// The guest's interruptibility state (SDM volume 3, table 26-3).
