@@ -127,7 +127,7 @@ rules! {
     VirtualApicPage "vapic_page" Controls "28.2.1.1" execution_controls::virtual_apic_page, "The virtual-APIC page is page-aligned and within the physical-address width";
     TprThresholdReserved "tpr_thr_rsvd" Controls "28.2.1.1" execution_controls::tpr_threshold_reserved, "Bits 31:4 of the TPR threshold are 0 without virtual-interrupt delivery";
     TprThresholdVtpr "tpr_thr_vtpr" Controls "28.2.1.1" execution_controls::tpr_threshold_vtpr, "The TPR threshold is not above bits 7:4 of the virtual TPR";
-    ApicNeedsTprShadow "x2apic_etc_need_tpr" Controls "28.2.1.1" execution_controls::apic_needs_tpr_shadow, "Virtualized x2APIC mode, APIC-register virtualization and virtual-interrupt delivery need the TPR shadow";
+    ApicNeedsTprShadow "x2apic_etc_need_tpr" Controls "28.2.1.1" execution_controls::apic_needs_tpr_shadow, "Virtualized x2APIC mode, APIC-register virtualization, virtual-interrupt delivery and IPI virtualization need the TPR shadow";
     VirtualNmis "nmi_vnmi" Controls "28.2.1.1" execution_controls::virtual_nmis, "Virtual NMIs need NMI exiting";
     NmiWindow "vnmi_window" Controls "28.2.1.1" execution_controls::nmi_window, "NMI-window exiting needs virtual NMIs";
     ApicAccess "apic_access" Controls "28.2.1.1" execution_controls::apic_access, "The APIC-access page is page-aligned and within the physical-address width";

@@ -119,6 +119,11 @@ impl Machine {
 
     /// A virtual processor in 64-bit mode at privilege level 0, outside VMX operation.
     pub fn new(capabilities: &Capabilities) -> Self {
+        Self::with_memory(capabilities, ModelMemory::new(Self::MEMORY))
+    }
+
+    /// The same with this memory.
+    pub fn with_memory(capabilities: &Capabilities, memory: ModelMemory) -> Self {
         let vmcs01 = template::l1_of(capabilities);
         let configuration = Configuration {
             capabilities: *capabilities,
@@ -127,7 +132,7 @@ impl Machine {
         Self {
             cpu: Cpu::new(&vmcs01),
             vmx: NestedVmx::new(&configuration, vmcs01),
-            memory: ModelMemory::new(Self::MEMORY),
+            memory,
             msrs: ModelMsrs::default(),
             interrupts: InterruptController::default(),
             clock: TestClock::default(),

@@ -26,6 +26,7 @@ pub enum Width {
 
 impl Width {
     /// A 1 in each bit that a field of this width has (on a processor with Intel 64 architecture).
+    #[inline]
     pub const fn mask(self) -> u64 {
         match self {
             Self::Bits16 => 0xffff,
@@ -73,6 +74,7 @@ impl Encoding {
     const RESERVED: u32 = 0xffff_9000;
 
     /// How wide the field is.
+    #[inline]
     pub const fn width(self) -> Width {
         match (self.0 >> 13) & 3 {
             0 => Width::Bits16,
@@ -83,6 +85,7 @@ impl Encoding {
     }
 
     /// What the field is for.
+    #[inline]
     pub const fn kind(self) -> Kind {
         match (self.0 >> 10) & 3 {
             0 => Kind::Control,

@@ -95,6 +95,7 @@ macro_rules! define_fields {
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// Its encoding (that of the whole field).
+            #[inline]
             pub const fn encoding(self) -> Encoding {
                 match self {
                     $(Self::$variant => Encoding($encoding),)*
@@ -109,6 +110,7 @@ macro_rules! define_fields {
             }
 
             /// Where its bytes are in the region of a [`Vmcs`](super::Vmcs).
+            #[inline]
             pub const fn offset(self) -> usize {
                 match self {
                     $(Self::$variant => $offset,)*
@@ -152,11 +154,13 @@ impl Field {
     pub const KVM_LAYOUT_END: usize = 998;
 
     /// How wide it is.
+    #[inline]
     pub const fn width(self) -> Width {
         self.encoding().width()
     }
 
     /// What it is for.
+    #[inline]
     pub const fn kind(self) -> Kind {
         self.encoding().kind()
     }

@@ -151,6 +151,7 @@ impl Vmcs {
 
     /// Sets a field to the low bits of `value`, as many as it has. This is L0's own access: see
     /// [`Vmcs::vmwrite`] for what L1's instruction does.
+    #[inline]
     pub const fn write(&mut self, field: Field, value: u64) {
         let at = field.offset();
         match field.width() {

@@ -140,7 +140,11 @@ pub fn apic_needs_tpr_shadow(context: &Context<'_>) -> Option<Violation> {
     let dependent = SecondaryControls::VIRTUALIZE_X2APIC_MODE
         | SecondaryControls::APIC_REGISTER_VIRTUALIZATION
         | SecondaryControls::VIRTUAL_INTERRUPT_DELIVERY;
-    secondary_excludes(context, dependent)
+    let ipis = TertiaryControls::IPI_VIRTUALIZATION;
+    secondary_excludes(context, dependent).or_else(|| match context.tertiary.contains(ipis) {
+        true => excludes(context, Field::TertiaryVmExecControl, ipis.bits()),
+        false => None,
+    })
 }
 
 /// These secondary controls must be 0.
@@ -217,15 +221,10 @@ fn posted(context: &Context<'_>) -> bool {
 }
 
 pub fn posted_need_delivery(context: &Context<'_>) -> Option<Violation> {
-    let delivery = SecondaryControls::VIRTUAL_INTERRUPT_DELIVERY;
-    (posted(context) && !context.has(delivery)).then_some(Violation::field(
-        Field::SecondaryVmExecControl,
-        value!(context.secondary),
-        Allowed::Bits {
-            must_be_1: value!(delivery),
-            may_be_1: u64::MAX,
-        },
-    ))
+    match posted(context) {
+        true => also_needs(context, SecondaryControls::VIRTUAL_INTERRUPT_DELIVERY),
+        false => None,
+    }
 }
 
 pub fn posted_need_acknowledge(context: &Context<'_>) -> Option<Violation> {
@@ -461,16 +460,14 @@ pub fn pt_guest_physical(context: &Context<'_>) -> Option<Violation> {
         })
 }
 
-/// A tertiary control needs a secondary one.
-fn tertiary_needs(context: &Context<'_>, needed: SecondaryControls) -> Option<Violation> {
-    (!context.has(needed)).then_some(Violation::field(
-        Field::SecondaryVmExecControl,
-        value!(context.secondary),
-        Allowed::Bits {
-            must_be_1: value!(needed),
-            may_be_1: u64::MAX,
-        },
-    ))
+/// A control of another group needs a secondary one, and that secondary ones are active at all.
+fn also_needs(context: &Context<'_>, needed: SecondaryControls) -> Option<Violation> {
+    if context.has(needed) {
+        return None;
+    }
+    let activate = PrimaryControls::ACTIVATE_SECONDARY_CONTROLS;
+    needs(context, Field::CpuBasedVmExecControl, value!(activate))
+        .or_else(|| needs(context, Field::SecondaryVmExecControl, value!(needed)))
 }
 
 pub fn hlat(context: &Context<'_>) -> Option<Violation> {
@@ -479,7 +476,7 @@ pub fn hlat(context: &Context<'_>) -> Option<Violation> {
     }
     // Bits 2:0 and 11:5 of the pointer are reserved, and the prefix size is below 52.
     let zero = 7 | 0x7f << 5 | context.beyond;
-    tertiary_needs(context, SecondaryControls::ENABLE_EPT)
+    also_needs(context, SecondaryControls::ENABLE_EPT)
         .or_else(|| bits(context, Field::HlatPointer, 0, !zero))
         .or_else(|| {
             let size = u64::from(context.vmcs.hlat_prefix_size());
@@ -495,7 +492,7 @@ pub fn paging_verification(context: &Context<'_>) -> Option<Violation> {
     let controls =
         TertiaryControls::EPT_PAGING_WRITE_CONTROL | TertiaryControls::GUEST_PAGING_VERIFICATION;
     match context.tertiary.intersects(controls) {
-        true => tertiary_needs(context, SecondaryControls::ENABLE_EPT),
+        true => also_needs(context, SecondaryControls::ENABLE_EPT),
         false => None,
     }
 }
@@ -528,6 +525,6 @@ pub fn timer_virtualization(context: &Context<'_>) -> Option<Violation> {
     {
         return None;
     }
-    tertiary_needs(context, SecondaryControls::VIRTUAL_INTERRUPT_DELIVERY)
+    also_needs(context, SecondaryControls::VIRTUAL_INTERRUPT_DELIVERY)
         .or_else(|| bits(context, Field::VirtualTimerVector, 0, 0xff))
 }

@@ -165,8 +165,9 @@ pub fn cet(context: &Context<'_>) -> Option<Violation> {
         .or_else(|| canonical(context, Field::GuestIntrSspTable, width))
 }
 
-/// Bits of IA32_RTIT_CTL that exist (SDM volume 3, section 35.2.8.2).
-const RTIT_CTL: u64 = 0x0000_ffff_ffff_ffff & !(1 << 23 | 0xf << 48);
+/// Bits of IA32_RTIT_CTL that exist: 17:0, 22:19, 27:24, 47:31, 55 and 56 (SDM volume 3, section
+/// 35.2.8.2). Which of them a processor has, CPUID says.
+const RTIT_CTL: u64 = 0x3_ffff | 0xf << 19 | 0xf << 24 | 0x1_ffff << 31 | 3 << 55;
 
 pub fn rtit_ctl(context: &Context<'_>) -> Option<Violation> {
     match loads(context, EntryControls::LOAD_RTIT_CTL) {

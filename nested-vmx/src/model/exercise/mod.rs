@@ -10,6 +10,7 @@ pub use operation::Operation;
 
 use super::cpu::L2Instruction;
 use super::machine::{Machine, Value};
+use super::memory::ModelMemory;
 use super::template;
 use crate::capability::{Capabilities, Processor};
 use crate::exit_reason::ExitReason;
@@ -19,8 +20,11 @@ use crate::l0::{
     PendingException, Source,
 };
 use crate::memory::L1Memory;
-use crate::vmcs::{Field, Vmcs};
+use crate::vmcs::{Field, REGION_SIZE, Vmcs};
 use ledger::Ledger;
+
+/// Bytes of memory: up to the end of the VMCS.
+const MEMORY: usize = Machine::VMCS as usize + REGION_SIZE;
 
 /// A virtual processor with a history, and what must be true of it.
 ///
@@ -51,7 +55,7 @@ impl Exercise {
     /// A virtual processor outside VMX operation.
     pub fn new() -> Self {
         let capabilities = Capabilities::software(Processor::new(40));
-        let machine = Machine::new(&capabilities);
+        let machine = Machine::with_memory(&capabilities, ModelMemory::new(MEMORY));
         let revision = capabilities.basic.revision().to_le_bytes();
         // The memory reaches that far.
         let _ = machine.memory.write(Machine::VMXON, &revision);
@@ -304,7 +308,7 @@ impl Exercise {
     /// The virtual processor moves to another machine.
     fn migrate(&mut self) -> Result<(), Violation> {
         let snapshot = self.machine.with_border(|vmx, border| vmx.save(border));
-        let mut target = Machine::new(&self.capabilities);
+        let mut target = Machine::with_memory(&self.capabilities, ModelMemory::new(0));
         core::mem::swap(&mut target.memory, &mut self.machine.memory);
         core::mem::swap(&mut target.msrs, &mut self.machine.msrs);
         core::mem::swap(&mut target.interrupts, &mut self.machine.interrupts);
