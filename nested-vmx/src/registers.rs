@@ -86,6 +86,8 @@ pub mod rflags {
     pub const IF: u64 = 1 << 9;
     /// Overflow.
     pub const OF: u64 = 1 << 11;
+    /// I/O privilege level.
+    pub const IOPL: u64 = 3 << 12;
     /// Virtual-8086 mode.
     pub const VM: u64 = 1 << 17;
     /// Alignment check; with SMAP, access to user-mode pages.

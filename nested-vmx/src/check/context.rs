@@ -10,7 +10,7 @@ use crate::controls::{
     SecondaryExitControls, TertiaryControls,
 };
 use crate::interruption::EventType;
-use crate::registers::{cr0, rflags};
+use crate::registers::{cr0, cr4, rflags};
 use crate::vmcs::Vmcs;
 
 /// Bit 31 of the VM-entry interruption information.
@@ -85,6 +85,11 @@ impl<'a> Context<'a> {
 
     pub fn ia32e_guest(&self) -> bool {
         self.entry.contains(EntryControls::IA32E_MODE_GUEST)
+    }
+
+    /// Events are delivered to the guest by FRED.
+    pub fn fred_guest(&self) -> bool {
+        self.ia32e_guest() && self.vmcs.guest_cr4() & cr4::FRED != 0
     }
 
     pub fn host_is_64_bit(&self) -> bool {

@@ -6,8 +6,9 @@ use super::context::Context;
 use super::failure::Violation;
 use super::failures::RuleSet;
 use super::rules::{
-    basic, entry_controls, execution_controls, exit_controls, guest_non_register, guest_registers,
-    guest_rip_and_flags, guest_segments, host, injection, msr_load, pdptes, tables,
+    basic, entry_controls, execution_controls, exit_controls, guest_fred, guest_non_register,
+    guest_registers, guest_rip_and_flags, guest_segments, host, injection, msr_load, pdptes,
+    tables,
 };
 
 /// When a rule is checked (SDM volume 3, section 28.1 and following). A VM entry goes through the
@@ -164,15 +165,15 @@ rules! {
     ListMax "list_max" Controls "28.2.1.2" exit_controls::list_max, "MSR areas have no more entries than IA32_VMX_MISC recommends";
     EntryAllowed "entry_allowed" Controls "28.2.1.3" entry_controls::allowed, "VM-entry controls are as IA32_VMX_ENTRY_CTLS allows";
     InjectedType "inj_type_rsvd" Controls "28.2.1.3" injection::kind, "The type of the injected event is not the reserved one";
-    InjectedOther "inj_type_other" Controls "28.2.1.3" injection::other, "Other events are injected only where the monitor trap flag is supported";
+    InjectedOther "inj_type_other" Controls "28.2.1.3" injection::other, "A pending MTF VM exit is injected only where the monitor trap flag is supported";
     InjectedNmi "inj_vec_nmi" Controls "28.2.1.3" injection::nmi_vector, "The vector of an injected NMI is 2";
     InjectedException "inj_vec_hw" Controls "28.2.1.3" injection::exception_vector, "The vector of an injected hardware exception is at most 31";
-    InjectedOtherVector "inj_vec_other" Controls "28.2.1.3" injection::other_vector, "The vector of an injected other event is 0";
+    InjectedOtherVector "inj_vec_other" Controls "28.2.1.3" injection::other_vector, "The vector of an injected other event is 0, or with FRED 1 or 2";
     InjectedErrorCodeMode "inj_ec_mode" Controls "28.2.1.3" injection::error_code_mode, "An error code is delivered only with a hardware exception in protected mode";
     InjectedErrorCodeVector "inj_ec_vec" Controls "28.2.1.3" injection::error_code_vector, "An error code is delivered with those vectors that have one, and no others";
     InjectedReserved "inj_rsvd" Controls "28.2.1.3" injection::reserved, "Reserved bits of the VM-entry interruption information are 0";
     InjectedErrorCodeHigh "inj_ec_high" Controls "28.2.1.3" injection::error_code_high, "Bits 31:16 of the error code are 0";
-    InjectedLength "inj_len" Controls "28.2.1.3" injection::length, "The instruction length of an injected software event is 1 to 15, or 0 where that is allowed";
+    InjectedLength "inj_len" Controls "28.2.1.3" injection::length, "The instruction length of an injected event that an instruction causes is 1 to 15, or 0 where that is allowed";
     EntryLoadList "entry_load_list" Controls "28.2.1.3" entry_controls::load_list, "The VM-entry MSR-load area is aligned to 16 bytes and within the physical-address width";
     EntrySmm "entry_smm" Controls "28.2.1.3" entry_controls::smm, "Outside SMM there is no entry to SMM and no deactivation of dual-monitor treatment";
 
@@ -193,7 +194,7 @@ rules! {
     HostSs "host_ss" Host "28.2.3" host::ss, "Host SS of a 32-bit host is not null";
     HostBases "host_bases" Host "28.2.3" host::bases, "Base addresses of host FS, GS, TR, GDTR and IDTR are canonical";
     HostSizeLma "has_lma" Host "28.2.4" host::size_lma, "The host address-space size is that of the mode in which the instruction is executed";
-    HostSize0 "has0_guest" Host "28.2.4" host::size_0, "A 32-bit host has no IA-32e mode guest, no CR4.PCIDE, and RIP below 4 GiB";
+    HostSize0 "has0_guest" Host "28.2.4" host::size_0, "A 32-bit host has no IA-32e mode guest, neither CR4.PCIDE nor CR4.FRED, and RIP below 4 GiB";
     HostSize1 "has1" Host "28.2.4" host::size_1, "A 64-bit host has CR4.PAE and a canonical RIP";
     Ia32eLma "ia32e_lma0" Host "28.2.4" host::ia32e_lma, "Outside IA-32e mode there is neither a 64-bit host nor an IA-32e mode guest";
 
@@ -215,7 +216,8 @@ rules! {
     GuestLbrCtl "g_lbr" Guest "28.3.1.1" guest_registers::lbr_ctl, "Reserved bits of guest IA32_LBR_CTL are 0";
     GuestPkrs "g_pkrs" Guest "28.3.1.1" guest_registers::pkrs, "Bits 63:32 of guest IA32_PKRS are 0";
     GuestUinv "g_uinv" Guest "28.3.1.1" guest_registers::uinv, "Bits 15:8 of guest UINV are 0";
-    GuestFred "g_fred" Guest "28.3.1.1" guest_registers::fred, "Guest FRED state has no reserved bits and canonical addresses, and CR4.FRED needs IA-32e mode";
+    GuestFred "g_fred" Guest "28.3.1.1" guest_fred::state, "Guest FRED state has no reserved bits and canonical addresses, and CR4.FRED needs IA-32e mode";
+    GuestFredPrivilege "g_fred_cpl" Guest "28.3.1.2" guest_fred::privilege, "With guest CR4.FRED, there is 64-bit code at privilege level 0, or level 3 without IOPL and blocking by STI";
     GuestSpecCtrl "g_spec_ctrl" Guest "28.3.1.1" guest_registers::spec_ctrl, "Reserved bits of guest IA32_SPEC_CTRL are 0";
     TrTi "g_tr_ti" Guest "28.3.1.2" guest_segments::tr_ti, "TI of guest TR is 0";
     LdtrTi "g_ldtr_ti" Guest "28.3.1.2" guest_segments::ldtr_ti, "TI of a usable guest LDTR is 0";

@@ -13,6 +13,7 @@ use nested_vmx::controls::{
     EntryControls, ExitControls, PinControls, PrimaryControls, SecondaryControls,
     SecondaryExitControls, TertiaryControls,
 };
+use nested_vmx::registers::cr4;
 use proptest::prelude::*;
 
 const CORPUS: &str = include_str!("../facts/vmlaunch_corpus.tsv");
@@ -55,6 +56,7 @@ pub fn everything() -> Capabilities {
     let mut all = software();
     all.processor.features = Features::all();
     all.processor.physical_address_width = 52;
+    all.cr4_fixed1 |= cr4::FRED;
     all.basic.0 |= BasicFeatures::all().bits();
     all.misc.0 |= MiscFeatures::all().bits();
     all.true_pinbased_ctls |= u64::from(PinControls::all().bits()) << 32;

@@ -3,7 +3,7 @@
 //! VM-execution controls (SDM volume 3, section 28.2.1.1).
 
 use super::super::context::Context;
-use super::super::failure::{Allowed, Subject, Violation};
+use super::super::failure::{Allowed, Violation};
 use super::values::{address, bits, excludes, needs, page};
 use crate::capability::{Capabilities, EptVpid};
 use crate::controls::{
@@ -497,23 +497,23 @@ pub fn paging_verification(context: &Context<'_>) -> Option<Violation> {
     }
 }
 
+/// The table's entries are pointers.
 pub fn ipi_virtualization(context: &Context<'_>) -> Option<Violation> {
+    const ENTRY: u64 = 8;
     if !context
         .tertiary
         .contains(TertiaryControls::IPI_VIRTUALIZATION)
     {
         return None;
     }
-    address(context, Field::PidPointerTable, 8).or_else(|| {
-        let table = context.vmcs.pid_pointer_table();
-        let last = u64::from(context.vmcs.last_pid_pointer_index()) * 8 + 7;
-        let fits = table
-            .checked_add(last)
-            .is_some_and(|end| end & context.beyond == 0);
-        (!fits).then_some(Violation::new(
-            Subject::Field(Field::LastPidPointerIndex),
-            context.vmcs.last_pid_pointer_index().into(),
-            Allowed::Range(0, 0),
+    address(context, Field::PidPointerTable, ENTRY).or_else(|| {
+        let after_table = (!context.beyond).saturating_sub(context.vmcs.pid_pointer_table());
+        let last = u64::from(context.vmcs.last_pid_pointer_index());
+        let most = after_table / ENTRY;
+        (last > most).then_some(Violation::field(
+            Field::LastPidPointerIndex,
+            last,
+            Allowed::Range(0, most),
         ))
     })
 }

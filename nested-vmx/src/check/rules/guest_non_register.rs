@@ -245,7 +245,9 @@ pub fn link_revision(context: &Context<'_>) -> Option<Violation> {
 
 pub fn link_current(context: &Context<'_>) -> Option<Violation> {
     let pointer = link(context)?;
-    let is_current = context.request.current == Some(pointer) && !context.request.l1.in_smm;
+    // Returning from SMM, it is the VMCS that becomes the current one.
+    let leaves_smm = context.request.l1.in_smm && !enters_smm(context);
+    let is_current = context.request.current == Some(pointer) && !leaves_smm;
     is_current.then_some(
         Violation::field(Field::VmcsLinkPointer, pointer, Allowed::Not(pointer))
             .with_qualification(qualification::LINK_POINTER),

@@ -3,26 +3,14 @@
 //! Control registers, debug registers and MSRs of the guest (SDM volume 3, section 28.3.1.1).
 
 use super::super::context::Context;
-use super::super::failure::{Allowed, Violation};
+use super::super::failure::Violation;
 use super::host::lam;
 use super::values::{
-    SPEC_CTRL, bits, canonical, canonical_aligned, excludes, fred as fred_state, memory_types,
-    needs, s_cet,
+    SPEC_CTRL, bits, canonical, canonical_aligned, excludes, memory_types, needs, s_cet,
 };
 use crate::controls::EntryControls;
 use crate::registers::{cr0 as cr0_bits, cr4 as cr4_bits, efer as efer_bits};
 use crate::vmcs::Field;
-
-const FRED: [Field; 8] = [
-    Field::GuestIa32FredConfig,
-    Field::GuestIa32FredRsp1,
-    Field::GuestIa32FredRsp2,
-    Field::GuestIa32FredRsp3,
-    Field::GuestIa32FredStackLevels,
-    Field::GuestIa32FredSsp1,
-    Field::GuestIa32FredSsp2,
-    Field::GuestIa32FredSsp3,
-];
 
 pub fn cr0(context: &Context<'_>) -> Option<Violation> {
     let capabilities = context.capabilities;
@@ -155,13 +143,15 @@ pub fn bndcfgs(context: &Context<'_>) -> Option<Violation> {
     }
 }
 
+/// Neither IA32_S_CET nor SSP need to be canonical: of SSP, as of RIP, the bits above the linear
+/// address are equal (SDM volume 3, section 28.3.1.4).
 pub fn cet(context: &Context<'_>) -> Option<Violation> {
     if !loads(context, EntryControls::LOAD_CET) {
         return None;
     }
     let width = context.linear_width;
-    s_cet(context, Field::GuestSCet, width)
-        .or_else(|| canonical_aligned(context, Field::GuestSsp, width, 3))
+    s_cet(context, Field::GuestSCet)
+        .or_else(|| canonical_aligned(context, Field::GuestSsp, width + 1, 3))
         .or_else(|| canonical(context, Field::GuestIntrSspTable, width))
 }
 
@@ -197,24 +187,6 @@ pub fn pkrs(context: &Context<'_>) -> Option<Violation> {
 pub fn uinv(context: &Context<'_>) -> Option<Violation> {
     match loads(context, EntryControls::LOAD_UINV) {
         true => bits(context, Field::GuestUinv, 0, 0xff),
-        false => None,
-    }
-}
-
-pub fn fred(context: &Context<'_>) -> Option<Violation> {
-    let enabled = context.vmcs.guest_cr4() & cr4_bits::FRED != 0;
-    if enabled && !context.ia32e_guest() {
-        return Some(Violation::field(
-            Field::GuestCr4,
-            context.vmcs.guest_cr4(),
-            Allowed::Bits {
-                must_be_1: 0,
-                may_be_1: !cr4_bits::FRED,
-            },
-        ));
-    }
-    match loads(context, EntryControls::LOAD_FRED) {
-        true => fred_state(context, &FRED, context.linear_width),
         false => None,
     }
 }

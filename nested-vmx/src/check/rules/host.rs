@@ -50,13 +50,15 @@ pub(super) fn lam(context: &Context<'_>) -> u64 {
     }
 }
 
+/// CR0.NW and CR0.CD are not looked at: VM exits do not change them (SDM volume 3, section 28.2.2).
 pub fn cr0(context: &Context<'_>) -> Option<Violation> {
     let capabilities = context.capabilities;
+    let unchecked = cr0_bits::NW | cr0_bits::CD;
     bits(
         context,
         Field::HostCr0,
-        capabilities.cr0_fixed0,
-        capabilities.cr0_fixed1,
+        capabilities.cr0_fixed0 & !unchecked,
+        capabilities.cr0_fixed1 | unchecked,
     )
 }
 
@@ -124,7 +126,8 @@ pub fn cet(context: &Context<'_>) -> Option<Violation> {
         return None;
     }
     let width = context.linear_width;
-    s_cet(context, Field::HostSCet, width)
+    s_cet(context, Field::HostSCet)
+        .or_else(|| canonical(context, Field::HostSCet, width))
         .or_else(|| canonical_aligned(context, Field::HostSsp, width, 3))
         .or_else(|| canonical(context, Field::HostIntrSspTable, width))
         .or_else(|| match context.host_is_64_bit() {
@@ -235,7 +238,7 @@ pub fn size_0(context: &Context<'_>) -> Option<Violation> {
         return None;
     }
     excludes(context, Field::VmEntryControls, IA32E)
-        .or_else(|| excludes(context, Field::HostCr4, cr4_bits::PCIDE))
+        .or_else(|| excludes(context, Field::HostCr4, cr4_bits::PCIDE | cr4_bits::FRED))
         .or_else(|| bits(context, Field::HostRip, 0, 0xffff_ffff))
 }
 

@@ -14,7 +14,7 @@ use crate::vmcs::Field;
 const VECTOR: u64 = 0xff;
 const TYPE: u64 = 7 << 8;
 const ERROR_CODE: u64 = 1 << 11;
-/// A nested exception, with FRED.
+/// A nested exception, on processors that tell them apart (FRED).
 const NESTED: u64 = 1 << 13;
 const RESERVED: u64 = 0x7fff_f000;
 
@@ -43,6 +43,15 @@ pub fn kind(context: &Context<'_>) -> Option<Violation> {
         .map(|injected| part(injected, TYPE, 0))
 }
 
+/// Whether it is SYSCALL or SYSENTER, which are events of this type with FRED.
+fn is_system_call(context: &Context<'_>, injected: &Injected) -> bool {
+    const SYSCALL: u8 = 1;
+    const SYSENTER: u8 = 2;
+    injected.kind == EventType::Other
+        && matches!(injected.vector, SYSCALL | SYSENTER)
+        && context.fred_guest()
+}
+
 pub fn other(context: &Context<'_>) -> Option<Violation> {
     let supported = context
         .capabilities
@@ -50,7 +59,7 @@ pub fn other(context: &Context<'_>) -> Option<Violation> {
         .may_be_1(PrimaryControls::MONITOR_TRAP_FLAG);
     context
         .injects(EventType::Other)
-        .filter(|_| !supported)
+        .filter(|injected| !supported && !is_system_call(context, injected))
         .map(|injected| part(injected, TYPE, 0))
 }
 
@@ -79,7 +88,7 @@ pub fn exception_vector(context: &Context<'_>) -> Option<Violation> {
 pub fn other_vector(context: &Context<'_>) -> Option<Violation> {
     context
         .injects(EventType::Other)
-        .filter(|injected| injected.vector != 0)
+        .filter(|injected| injected.vector != 0 && !is_system_call(context, injected))
         .map(|injected| part(injected, VECTOR, 0))
 }
 
@@ -117,10 +126,9 @@ pub fn error_code_vector(context: &Context<'_>) -> Option<Violation> {
 
 pub fn reserved(context: &Context<'_>) -> Option<Violation> {
     let injected = context.injected?;
-    let nested = match context.capabilities.basic.has_nested_exception() {
-        true => NESTED,
-        false => 0,
-    };
+    let can_be_nested = injected.kind == EventType::HardwareException
+        && context.capabilities.basic.has_nested_exception();
+    let nested = if can_be_nested { NESTED } else { 0 };
     let reserved = RESERVED & !nested;
     (u64::from(injected.information) & reserved != 0).then(|| part(injected, reserved, 0))
 }
@@ -133,14 +141,14 @@ pub fn error_code_high(context: &Context<'_>) -> Option<Violation> {
 }
 
 pub fn length(context: &Context<'_>) -> Option<Violation> {
-    if !context.injected?.kind.is_software() {
+    let injected = context.injected?;
+    let is_system_call = is_system_call(context, &injected);
+    if !injected.kind.is_software() && !is_system_call {
         return None;
     }
     let length = u64::from(context.vmcs.vm_entry_instruction_len());
-    let least = match context.capabilities.misc.allows_zero_length_injection() {
-        true => 0,
-        false => 1,
-    };
+    let may_be_0 = is_system_call || context.capabilities.misc.allows_zero_length_injection();
+    let least = if may_be_0 { 0 } else { 1 };
     (length < least || length > 15).then_some(Violation::field(
         Field::VmEntryInstructionLen,
         length,

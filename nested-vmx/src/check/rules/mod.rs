@@ -6,6 +6,7 @@ pub(super) mod basic;
 pub(super) mod entry_controls;
 pub(super) mod execution_controls;
 pub(super) mod exit_controls;
+pub(super) mod guest_fred;
 pub(super) mod guest_non_register;
 pub(super) mod guest_registers;
 pub(super) mod guest_rip_and_flags;

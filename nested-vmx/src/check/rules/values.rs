@@ -76,9 +76,10 @@ pub fn memory_types(context: &Context<'_>, field: Field) -> Option<Violation> {
     (high | two_or_three != 0).then_some(Violation::field(field, value, Allowed::MemoryTypes))
 }
 
-/// IA32_S_CET: bits 9:6 are reserved, SUPPRESS and TRACKER exclude each other, and the bitmap's
-/// base is canonical (SDM volume 1, section 17.2.2).
-pub fn s_cet(context: &Context<'_>, field: Field, width: u32) -> Option<Violation> {
+/// IA32_S_CET: bits 9:6 are reserved, and SUPPRESS and TRACKER exclude each other (SDM volume 1,
+/// section 17.2.2). Whether it has to be canonical is another question for the host than for the
+/// guest.
+pub fn s_cet(context: &Context<'_>, field: Field) -> Option<Violation> {
     const RESERVED: u64 = 0xf << 6;
     const SUPPRESS: u64 = 1 << 10;
     const TRACKER: u64 = 1 << 11;
@@ -109,7 +110,6 @@ pub fn s_cet(context: &Context<'_>, field: Field, width: u32) -> Option<Violatio
             },
         ))
     })
-    .or_else(|| canonical(context, field, width))
 }
 
 /// A canonical address without these bits.
@@ -145,5 +145,6 @@ pub fn fred(context: &Context<'_>, fields: &[Field; 8], width: u32) -> Option<Vi
         })
 }
 
-/// Bits of IA32_SPEC_CTRL that exist: IBRS, STIBP, SSBD, and the controls of newer processors.
-pub const SPEC_CTRL: u64 = 0x7ff;
+/// Bits of IA32_SPEC_CTRL that exist: IBRS, STIBP, SSBD, and the controls of newer processors, all
+/// below bit 11, of which bit 9 is reserved (SDM volume 4, table 2-2).
+pub const SPEC_CTRL: u64 = 0x5ff;

@@ -25,6 +25,9 @@ const FRED: [Field; 7] = [
     Field::GuestIa32FredSsp3,
 ];
 
+/// Reserved bits of IA32_RTIT_CTL (SDM volume 3, section 35.2.8.2).
+const RTIT_CTL_RESERVED: u64 = 1 << 18 | 1 << 23 | 7 << 28 | 0x7f << 48 | 0x7f << 57;
+
 pub(super) const RECIPES: &[Recipe] = &[
     recipe!(GuestCr0, |_| {}, |s| spoil::cr0(s, Field::GuestCr0)),
     recipe!(
@@ -118,7 +121,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     }),
     recipe!(GuestRtitCtl, |p| p.on.insert(Entry::LOAD_RTIT_CTL), |s| {
         when(s.entry(Entry::LOAD_RTIT_CTL))?;
-        s.set_one(Field::GuestIa32RtitCtl, 1 << 23 | 0xffff << 48)
+        s.set_one(Field::GuestIa32RtitCtl, RTIT_CTL_RESERVED)
     }),
     recipe!(GuestLbrCtl, |p| p.on.insert(Entry::LOAD_LBR_CTL), |s| {
         when(s.entry(Entry::LOAD_LBR_CTL))?;
@@ -140,6 +143,20 @@ pub(super) const RECIPES: &[Recipe] = &[
         }
         spoil::fred(s, &FRED)
     }),
+    recipe!(
+        GuestFredPrivilege,
+        |p| p.on.insert(Entry::IA32E_MODE_GUEST),
+        |s| {
+            when(s.is_ia32e() && s.capabilities().cr4_fixed1 & cr4::FRED != 0)?;
+            s.insert(Field::GuestCr4, cr4::FRED);
+            match s.privilege(Segment::SS) {
+                // Compatibility code.
+                0 => when(!s.is_64_bit_code()),
+                3 => s.set_one(Field::GuestRflags, rflags::IOPL),
+                _ => Some(()),
+            }
+        }
+    ),
     recipe!(GuestSpecCtrl, |p| p.on.insert(Entry::LOAD_SPEC_CTRL), |s| {
         when(s.entry(Entry::LOAD_SPEC_CTRL))?;
         s.set_one(Field::GuestIa32SpecCtrl, spoil::SPEC_CTRL_RESERVED)

@@ -116,10 +116,9 @@ pub(super) const RECIPES: &[Recipe] = &[
     }),
     recipe!(HostSize0, |p| p.host_is_64_bit = Some(false), |s| {
         when(!s.exit(Exit::HOST_ADDRESS_SPACE_SIZE))?;
-        let has_pcid = s.capabilities().cr4_fixed1 & cr4::PCIDE != 0;
-        if has_pcid && s.dice.once_in(3) {
-            s.insert(Field::HostCr4, cr4::PCIDE);
-            return Some(());
+        let only_64_bit = s.capabilities().cr4_fixed1 & (cr4::PCIDE | cr4::FRED);
+        if only_64_bit != 0 && s.dice.once_in(3) {
+            return s.set_one(Field::HostCr4, only_64_bit);
         }
         s.set_one(Field::HostRip, 0xffff_ffff << 32)
     }),

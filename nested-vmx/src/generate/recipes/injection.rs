@@ -98,7 +98,12 @@ pub(super) const RECIPES: &[Recipe] = &[
         |s| {
             when(s.injects())?;
             // Bit 13 is a nested exception on processors with FRED.
-            s.set_one(FIELD, 0x7fff_d000)
+            let nested = if s.injected_type() == Some(3) {
+                1 << 13
+            } else {
+                0
+            };
+            s.set_one(FIELD, 0x7fff_f000 & !nested)
         }
     ),
     recipe!(

@@ -62,7 +62,7 @@ pub(super) fn cet(
 }
 
 /// Bits of IA32_SPEC_CTRL that no processor has.
-pub(super) const SPEC_CTRL_RESERVED: u64 = !0x7ff;
+pub(super) const SPEC_CTRL_RESERVED: u64 = !0x5ff;
 
 /// State of flexible return and event delivery: the configuration, stack pointers and shadow-stack
 /// pointers, in this order.
