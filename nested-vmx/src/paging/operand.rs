@@ -7,7 +7,6 @@ use super::rights::Access;
 use super::state::PagingState;
 use super::translate;
 use crate::memory::{L1Memory, MemoryError};
-use crate::registers::efer;
 
 /// The most bytes of an operand.
 pub const LONGEST: usize = 4096;
@@ -39,12 +38,8 @@ fn parts(
     let second = match split == length {
         true => 0,
         false => {
+            // Outside IA-32e mode the address wraps at 4 GiB: only its low half is translated.
             let next = linear.wrapping_add(PAGE - linear % PAGE);
-            // Outside IA-32e mode, linear addresses wrap at 4 GiB.
-            let next = match state.efer & efer::LMA == 0 {
-                true => next & 0xffff_ffff,
-                false => next,
-            };
             translate(memory, state, next, access)?
         }
     };
