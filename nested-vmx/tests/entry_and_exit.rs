@@ -6,7 +6,7 @@
 mod support;
 
 use nested_vmx::controls::{
-    EntryControls, ExitControls, PinControls, PrimaryControls, SecondaryControls,
+    EntryControls, ExitControls, PinControls, PrimaryControls, SecondaryControls, TertiaryControls,
 };
 use nested_vmx::exit_reason::ExitReason;
 use nested_vmx::interruption::{Event, EventType};
@@ -613,4 +613,27 @@ fn what_no_exit_control_loads_is_as_l2_left_it() {
     machine.cpu.state_mut().write(Field::GuestIa32Efer, 0x501);
     exit(&mut machine);
     assert_eq!(machine.cpu.state().guest_ia32_efer(), 0x501);
+}
+
+#[test]
+fn what_l0_turns_on_for_l1_is_not_on_in_l2() {
+    let mut machine = Machine::with_vmcs(&capabilities(), &L2::new().0).expect("a VMCS");
+    let vmcs01 = machine.vmx.vmcs01_mut();
+    let primary = vmcs01.primary()
+        | PrimaryControls::ACTIVATE_SECONDARY_CONTROLS
+        | PrimaryControls::ACTIVATE_TERTIARY_CONTROLS
+        | PrimaryControls::USE_TPR_SHADOW;
+    let secondary = SecondaryControls::ENABLE_EPT
+        | SecondaryControls::ENABLE_PML
+        | SecondaryControls::VIRTUALIZE_X2APIC_MODE;
+    vmcs01.write(Field::CpuBasedVmExecControl, primary.bits().into());
+    vmcs01.write(Field::SecondaryVmExecControl, secondary.bits().into());
+    vmcs01.write(
+        Field::TertiaryVmExecControl,
+        TertiaryControls::IPI_VIRTUALIZATION.bits(),
+    );
+    assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+    let vmcs02 = machine.vmx.vmcs02();
+    assert_eq!(vmcs02.secondary(), SecondaryControls::ENABLE_EPT);
+    assert_eq!(vmcs02.tertiary(), TertiaryControls::empty());
 }

@@ -29,7 +29,16 @@ const SECONDARY_FOR_L1: SecondaryControls = SecondaryControls::VIRTUALIZE_APIC_A
     .union(SecondaryControls::ENABLE_PCONFIG)
     .union(SecondaryControls::ENABLE_USER_WAIT_AND_PAUSE)
     .union(SecondaryControls::ENABLE_VM_FUNCTIONS)
-    .union(SecondaryControls::VMCS_SHADOWING);
+    .union(SecondaryControls::VMCS_SHADOWING)
+    // It would log L2's guest-physical addresses as if they were L1's.
+    .union(SecondaryControls::ENABLE_PML);
+
+/// Controls of L0's that are about L1 as well: its IPIs and its timer, and its page tables. IPI
+/// virtualization also needs a TPR shadow, which L2 may not have.
+const TERTIARY_FOR_L1: TertiaryControls = TertiaryControls::ENABLE_HLAT
+    .union(TertiaryControls::GUEST_PAGING_VERIFICATION)
+    .union(TertiaryControls::IPI_VIRTUALIZATION)
+    .union(TertiaryControls::APIC_TIMER_VIRTUALIZATION);
 
 /// L1's secondary controls that L0 carries out itself: they name structures in L1's physical
 /// memory that the processor must not walk, or work on EPT12, which the processor never sees.
@@ -57,7 +66,7 @@ pub(super) fn merge(vmcs01: &Vmcs, vmcs12: &Vmcs, vmcs02: &mut Vmcs) {
 
     let secondary =
         (vmcs01.secondary() - SECONDARY_FOR_L1) | (vmcs12.secondary() - SECONDARY_BY_L0);
-    let tertiary = vmcs01.tertiary() | (vmcs12.tertiary() - TERTIARY_BY_L0);
+    let tertiary = (vmcs01.tertiary() - TERTIARY_FOR_L1) | (vmcs12.tertiary() - TERTIARY_BY_L0);
 
     let mut primary = (vmcs01.primary() - PRIMARY_FOR_L1) | vmcs12.primary();
     // L1's I/O bitmaps are in its own memory: L0 looks into them when an access exits.
