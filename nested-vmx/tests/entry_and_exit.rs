@@ -637,3 +637,40 @@ fn what_l0_turns_on_for_l1_is_not_on_in_l2() {
     assert_eq!(vmcs02.secondary(), SecondaryControls::ENABLE_EPT);
     assert_eq!(vmcs02.tertiary(), TertiaryControls::empty());
 }
+
+#[test]
+fn exiting_bitmaps_are_both_hypervisors() {
+    // L1's field counts only with L1's control.
+    let l2 = L2::new().with(Field::EnclsExitingBitmap, 0);
+    let mut machine = Machine::with_vmcs(&capabilities(), &l2.0).expect("a VMCS");
+    let vmcs01 = machine.vmx.vmcs01_mut();
+    let primary = vmcs01.primary()
+        | PrimaryControls::ACTIVATE_SECONDARY_CONTROLS
+        | PrimaryControls::ACTIVATE_TERTIARY_CONTROLS;
+    vmcs01.write(Field::CpuBasedVmExecControl, primary.bits().into());
+    for (field, value) in [
+        (
+            Field::SecondaryVmExecControl,
+            SecondaryControls::ENCLS_EXITING.bits().into(),
+        ),
+        (Field::EnclsExitingBitmap, u64::MAX),
+        (
+            Field::TertiaryVmExecControl,
+            TertiaryControls::VIRTUALIZE_SPEC_CTRL.bits(),
+        ),
+        (Field::Ia32SpecCtrlMask, 0b101),
+        (Field::Ia32SpecCtrlShadow, 0b100),
+    ] {
+        vmcs01.write(field, value);
+    }
+    assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+    let vmcs02 = machine.vmx.vmcs02();
+    assert!(
+        vmcs02
+            .secondary()
+            .contains(SecondaryControls::ENCLS_EXITING)
+    );
+    assert_eq!(vmcs02.encls_exiting_bitmap(), u64::MAX);
+    assert_eq!(vmcs02.ia32_spec_ctrl_mask(), 0b101);
+    assert_eq!(vmcs02.ia32_spec_ctrl_shadow(), 0b100);
+}

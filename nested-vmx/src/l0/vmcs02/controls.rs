@@ -122,3 +122,41 @@ fn exceptions(vmcs01: &Vmcs, vmcs12: &Vmcs, vmcs02: &mut Vmcs) {
     vmcs02.write(Field::PageFaultErrorCodeMask, mask.into());
     vmcs02.write(Field::PageFaultErrorCodeMatch, matched.into());
 }
+
+/// Exiting bitmaps, each with the control that makes it count.
+const BITMAPS: [(SecondaryControls, Field); 4] = [
+    (SecondaryControls::ENABLE_XSAVES, Field::XssExitBitmap),
+    (SecondaryControls::ENCLS_EXITING, Field::EnclsExitingBitmap),
+    (SecondaryControls::ENCLV_EXITING, Field::EnclvExitingBitmap),
+    (
+        SecondaryControls::ENABLE_PCONFIG,
+        Field::PconfigExitingBitmap,
+    ),
+];
+
+/// The exiting bitmaps: what L0 or L1 wants to see.
+pub(super) fn merge_bitmaps(vmcs01: &Vmcs, vmcs12: &Vmcs, vmcs02: &mut Vmcs) {
+    for (control, field) in BITMAPS {
+        let of = |vmcs: &Vmcs| match vmcs.secondary().contains(control) {
+            true => vmcs.read(field),
+            false => 0,
+        };
+        vmcs02.write(field, of(vmcs01) | of(vmcs12));
+    }
+}
+
+/// The mask and the shadow of IA32_SPEC_CTRL: bits are kept from L2 that either hypervisor keeps,
+/// and L2 reads L1's as L1 says.
+pub(super) fn spec_ctrl(vmcs01: &Vmcs, vmcs12: &Vmcs, vmcs02: &mut Vmcs) {
+    let of = |vmcs: &Vmcs| match vmcs
+        .tertiary()
+        .contains(TertiaryControls::VIRTUALIZE_SPEC_CTRL)
+    {
+        true => (vmcs.ia32_spec_ctrl_mask(), vmcs.ia32_spec_ctrl_shadow()),
+        false => (0, 0),
+    };
+    let ((outer, outer_shadow), (inner, inner_shadow)) = (of(vmcs01), of(vmcs12));
+    vmcs02.write(Field::Ia32SpecCtrlMask, outer | inner);
+    let shadow = inner_shadow & inner | outer_shadow & !inner;
+    vmcs02.write(Field::Ia32SpecCtrlShadow, shadow);
+}

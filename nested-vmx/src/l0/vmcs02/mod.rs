@@ -124,14 +124,8 @@ const PASSED_ON: &[Field] = &[
     Field::EoiExitBitmap2,
     Field::EoiExitBitmap3,
     Field::GuestIntrStatus,
-    Field::XssExitBitmap,
-    Field::EnclsExitingBitmap,
-    Field::EnclvExitingBitmap,
-    Field::PconfigExitingBitmap,
     Field::PleGap,
     Field::PleWindow,
-    Field::Ia32SpecCtrlMask,
-    Field::Ia32SpecCtrlShadow,
 ];
 
 /// The PDPTEs, for PAE paging.
@@ -158,6 +152,8 @@ pub(super) fn build(vmcs01: &Vmcs, vmcs12: &Vmcs, vpid: u16, vmcs02: &mut Vmcs) 
             }
         }
     }
+    controls::merge_bitmaps(vmcs01, vmcs12, vmcs02);
+    controls::spec_ctrl(vmcs01, vmcs12, vmcs02);
     vmcs02.write(Field::GuestIa32Efer, efer(vmcs01, vmcs12));
     control_registers(vmcs01, vmcs12, vmcs02);
     if vmcs12.secondary().contains(SecondaryControls::ENABLE_EPT) {
