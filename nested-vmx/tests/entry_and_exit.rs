@@ -11,8 +11,8 @@ use nested_vmx::controls::{
 use nested_vmx::exit_reason::ExitReason;
 use nested_vmx::interruption::{Event, EventType};
 use nested_vmx::l0::{
-    Abort, AfterExit, Decision, ExitInformation, Instruction, LinearFlush, Outcome,
-    PendingException,
+    Abort, AfterExit, Decision, Destination, ExitInformation, Instruction, LinearFlush, Outcome,
+    PendingException, Source,
 };
 use nested_vmx::memory::L1Memory;
 use nested_vmx::model::{L2Instruction, Machine, l1_of};
@@ -673,4 +673,58 @@ fn exiting_bitmaps_are_both_hypervisors() {
     assert_eq!(vmcs02.encls_exiting_bitmap(), u64::MAX);
     assert_eq!(vmcs02.ia32_spec_ctrl_mask(), 0b101);
     assert_eq!(vmcs02.ia32_spec_ctrl_shadow(), 0b100);
+}
+
+#[test]
+fn smm_changes_neither_l1_nor_what_it_interrupted() {
+    const L1S: u64 = 0x0606_0606_0606_0606;
+    let mut machine = Machine::with_vmcs(&capabilities(), &L2::new().0).expect("a VMCS");
+    machine.cpu.state_mut().write(Field::GuestIa32Pat, L1S);
+    assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+    machine.step();
+    let l1s_controls = machine.vmx.vmcs01().primary();
+    machine.with_border(|vmx, border| vmx.enter_smm(border));
+    assert_eq!(machine.cpu.state().primary(), l1s_controls);
+    // SMM has registers of its own.
+    machine.cpu.state_mut().write(Field::GuestIa32Pat, 0);
+    machine.cpu.state_mut().write(Field::GuestIa32Efer, 0);
+    let outcome = machine.execute(Instruction::Vmcall);
+    assert!(matches!(outcome, Outcome::Exception(_)));
+    let snapshot = machine.with_border(|vmx, border| vmx.save(border));
+    assert_eq!(snapshot.l1.guest_ia32_pat(), L1S);
+    machine.with_border(|vmx, border| vmx.leave_smm(border));
+    machine.step();
+    exit(&mut machine);
+    assert_eq!(machine.cpu.state().guest_ia32_pat(), L1S);
+}
+
+#[test]
+fn l2s_vmcs_survives_smm() {
+    const SHADOW: u64 = 0x22000;
+    let l2 = L2::new()
+        .secondary(SecondaryControls::VMCS_SHADOWING)
+        .with(Field::VmreadBitmap, 0x20000)
+        .with(Field::VmwriteBitmap, 0x21000)
+        .with(Field::VmcsLinkPointer, SHADOW);
+    let mut machine = Machine::with_vmcs(&capabilities(), &l2.0).expect("a VMCS");
+    let revision = capabilities().basic.revision() | 1 << 31;
+    machine
+        .memory
+        .write(SHADOW, &revision.to_le_bytes())
+        .expect("memory");
+    assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+    machine.step();
+    let field = u64::from(Field::GuestRip.encoding().0);
+    let written = machine.execute(Instruction::Vmwrite {
+        field,
+        from: Source::Register(0x1234),
+    });
+    assert_eq!(written, Outcome::Succeed);
+    machine.with_border(|vmx, border| vmx.enter_smm(border));
+    machine.with_border(|vmx, border| vmx.leave_smm(border));
+    let read = machine.execute(Instruction::Vmread {
+        field,
+        to: Destination::Register,
+    });
+    assert_eq!(read, Outcome::Read(0x1234));
 }

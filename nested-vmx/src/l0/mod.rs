@@ -233,8 +233,12 @@ impl NestedVmx {
         ControlRegister::of(self.running(), CR4).view()
     }
 
-    /// Has the hardware write down the state of the guest that runs.
+    /// Has the hardware write down the state of the guest that runs. SMM's is nobody's: what is
+    /// kept is the state that it interrupted.
     fn fetch_guest_state(&mut self, border: &Border<'_>) {
+        if self.is_in_smm() {
+            return;
+        }
         border.hardware.store(match self.operation {
             Operation::NonRoot(_) => &mut self.vmcs02,
             _ => &mut self.vmcs01,

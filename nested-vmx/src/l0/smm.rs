@@ -28,8 +28,8 @@ impl NestedVmx {
     }
 
     /// The virtual processor enters SMM, as [`Decision::Smm`](super::Decision::Smm) asked, or while
-    /// L1 runs. VMX operation is left; L0 has saved the registers of the guest that runs, and
-    /// loads those of SMM afterwards. In SMM it does nothing.
+    /// L1 runs. VMX operation is left, and SMM runs with L1's controls; L0 has saved the registers of
+    /// the guest that runs, and loads those of SMM afterwards. In SMM it does nothing.
     pub fn enter_smm(&mut self, border: &mut Border<'_>) {
         if self.is_in_smm() {
             return;
@@ -38,6 +38,8 @@ impl NestedVmx {
             border.hardware.store(&mut self.vmcs02);
             self.keep_debug_trap();
             self.save_l2(border);
+            self.flush_shadow(border);
+            border.hardware.load(&self.vmcs01);
         }
         self.smm = SmmState::Inside(self.operation);
         self.operation = Operation::Off;

@@ -95,7 +95,7 @@ impl NestedVmx {
                 &mut vmcs12,
             );
         } else {
-            border.hardware.store(&mut self.vmcs01);
+            self.fetch_guest_state(border);
         }
         Snapshot {
             operation: self.operation,
