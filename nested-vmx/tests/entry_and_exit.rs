@@ -11,11 +11,11 @@ use nested_vmx::controls::{
 use nested_vmx::exit_reason::ExitReason;
 use nested_vmx::interruption::{Event, EventType};
 use nested_vmx::l0::{
-    Abort, AfterExit, Decision, Destination, ExitInformation, Instruction, LinearFlush, Outcome,
-    PendingException, Source,
+    Abort, AfterExit, Decision, Destination, ExitInformation, Instruction, LinearFlush, NestedVmx,
+    Outcome, PendingException, Source,
 };
 use nested_vmx::memory::L1Memory;
-use nested_vmx::model::{L2Instruction, Machine, l1_of};
+use nested_vmx::model::{L2Instruction, Machine, Value, l1_of};
 use nested_vmx::msrs::Msrs;
 use nested_vmx::vmcs::{Field, Vmcs};
 use support::{L2, capabilities, entered, seen_by_l1};
@@ -727,4 +727,23 @@ fn l2s_vmcs_survives_smm() {
         to: Destination::Register,
     });
     assert_eq!(read, Outcome::Read(0x1234));
+}
+
+#[test]
+fn after_a_reset_an_immediate_exit_is_asked_for_again() {
+    let l2 = L2::new().intercepting_all();
+    let mut machine = l2.launch();
+    machine.interrupts.raise(0x40);
+    let _ = machine.with_border(NestedVmx::before_entry);
+    assert_eq!(machine.requests.0.get(), 1);
+    machine.with_border(|vmx, border| vmx.reset(border));
+    for instruction in [
+        Instruction::Vmxon(&Value::of(Machine::VMXON)),
+        Instruction::Vmptrld(&Value::of(Machine::VMCS)),
+    ] {
+        assert_eq!(machine.execute(instruction), Outcome::Succeed);
+    }
+    assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+    assert!(entered(&machine.step()).immediate_exit);
+    assert_eq!(machine.requests.0.get(), 2);
 }

@@ -5,6 +5,7 @@
 use super::NestedVmx;
 use super::border::Border;
 use super::event::PendingEvents;
+use super::run::Asked;
 use super::state::{NonRoot, Operation, Run};
 
 /// Whether the virtual processor is in SMM, and what it was in before.
@@ -74,6 +75,7 @@ impl NestedVmx {
         self.smm = SmmState::Outside;
         self.forget_l2();
         self.pending = PendingEvents::default();
+        self.asked = Asked::No;
         border.hardware.load(&self.vmcs01);
     }
 }
