@@ -17,7 +17,7 @@ use nested_vmx::l0::{
 use nested_vmx::memory::L1Memory;
 use nested_vmx::model::{L2Instruction, Machine, Value, l1_of};
 use nested_vmx::msrs::Msrs;
-use nested_vmx::vmcs::{Field, Vmcs};
+use nested_vmx::vmcs::{Field, LaunchState, Vmcs};
 use support::{L2, capabilities, entered, seen_by_l1};
 
 const LSTAR: u32 = 0xc000_0082;
@@ -746,4 +746,16 @@ fn after_a_reset_an_immediate_exit_is_asked_for_again() {
     assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
     assert!(entered(&machine.step()).immediate_exit);
     assert_eq!(machine.requests.0.get(), 2);
+}
+
+#[test]
+fn a_launch_that_the_hardware_fails_leaves_the_vmcs_clear() {
+    let mut machine = L2::new().launch();
+    machine.cpu.push(L2Instruction::FailEntry(
+        ExitReason::ENTRY_FAILURE_GUEST_STATE,
+        0,
+    ));
+    assert_eq!(machine.step().after, Some(AfterExit::L1));
+    assert_eq!(machine.vmx.vmcs12().launch_state(), LaunchState::Clear);
+    assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
 }

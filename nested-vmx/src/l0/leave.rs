@@ -218,12 +218,17 @@ impl NestedVmx {
             current: Some(from.current),
         });
         self.forget_l2();
-        if self.entered_by == EntryInstruction::Vmlaunch {
-            self.vmcs12.set_launch_state(LaunchState::Clear);
-        }
+        self.undo_launch();
         self.vmcs12
             .write(Field::VmInstructionError, error.number().into());
         border.hardware.load(&self.vmcs01);
+    }
+
+    /// The entry that was pending fails: a VMLAUNCH leaves the launch state as it was.
+    pub(super) fn undo_launch(&mut self) {
+        if self.entered_by == EntryInstruction::Vmlaunch {
+            self.vmcs12.set_launch_state(LaunchState::Clear);
+        }
     }
 
     /// Whether virtual NMIs are on.

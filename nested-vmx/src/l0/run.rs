@@ -387,6 +387,9 @@ impl NestedVmx {
             } => {
                 self.asked = Asked::No;
                 let reason = reason.basic().entry_failure();
+                if l2.run == Run::Pending {
+                    self.undo_launch();
+                }
                 let root = super::Root {
                     vmxon: l2.vmxon,
                     current: Some(l2.current),
