@@ -387,3 +387,36 @@ fn a_reinjection_blocks_what_the_table_says() {
         }
     }
 }
+
+#[test]
+fn nothing_is_asked_for_a_sipi_that_has_no_effect() {
+    let mut machine = L2::new().launch();
+    machine.vmx.pending_mut().sipi = Some(0x9a);
+    assert!(!entered(&machine.step()).immediate_exit);
+    assert_eq!(machine.requests.0.get(), 0);
+    assert_eq!(machine.vmx.pending().sipi, None);
+}
+
+#[test]
+fn no_timer_ends_the_wait_for_a_sipi() {
+    let mut machine = L2::new()
+        .with(Field::GuestActivityState, WAIT_FOR_SIPI)
+        .pin(PinControls::PREEMPTION_TIMER)
+        .launch();
+    let waits = Decision::Wait {
+        activity: 3,
+        preemption_timer: None,
+    };
+    assert_eq!(machine.step().decision, waits);
+}
+
+#[test]
+fn an_interrupt_window_does_not_end_a_shutdown() {
+    const SHUTDOWN: u64 = 2;
+    let mut machine = L2::new()
+        .interruptible()
+        .primary(PrimaryControls::INTERRUPT_WINDOW_EXITING)
+        .with(Field::GuestActivityState, SHUTDOWN)
+        .launch();
+    assert!(matches!(machine.step().decision, Decision::Wait { .. }));
+}

@@ -324,7 +324,11 @@ impl NestedVmx {
                     .map_or_else(Decision::Abort, |()| Decision::L1),
                 None => Decision::Wait {
                     activity: self.activity,
-                    preemption_timer,
+                    // It causes no exit in the wait-for-SIPI state.
+                    preemption_timer: match self.activity {
+                        activity::WAIT_FOR_SIPI => None,
+                        _ => preemption_timer,
+                    },
                 },
             };
         }
@@ -359,7 +363,9 @@ impl NestedVmx {
         {
             return Some(ExitReason::NMI_WINDOW);
         }
+        // Like an external interrupt, it does not end a shutdown.
         (primary.contains(PrimaryControls::INTERRUPT_WINDOW_EXITING)
+            && self.activity != activity::SHUTDOWN
             && situation.interrupt_window())
         .then_some(ExitReason::INTERRUPT_WINDOW)
     }

@@ -166,10 +166,11 @@ pub(in crate::l0) fn next(situation: &Situation<'_>) -> Next {
         });
     }
     if let Some(vector) = pending.sipi {
-        return situation.unless_busy(match waits_for_sipi {
-            true => Next::Sipi(vector),
+        return match waits_for_sipi {
+            true => situation.unless_busy(Next::Sipi(vector)),
+            // No VM exit, so nothing holds it up.
             false => Next::Discard(Signal::Sipi),
-        });
+        };
     }
     if let Some(exception) = pending.exception
         && exception.class == Class::Fault
