@@ -420,3 +420,45 @@ fn an_interrupt_window_does_not_end_a_shutdown() {
         .launch();
     assert!(matches!(machine.step().decision, Decision::Wait { .. }));
 }
+
+/// L2 is halted, with virtual-interrupt delivery and this vector in RVI.
+fn halted_with_rvi(vector: u64) -> L2 {
+    L2::new()
+        .primary(PrimaryControls::USE_TPR_SHADOW)
+        .secondary(SecondaryControls::VIRTUAL_INTERRUPT_DELIVERY)
+        .pin(PinControls::EXTERNAL_INTERRUPT_EXITING)
+        .with(Field::VirtualApicPageAddr, 0x30000)
+        .with(Field::GuestActivityState, 1)
+        .with(Field::GuestIntrStatus, vector)
+}
+
+#[test]
+fn a_virtual_interrupt_ends_a_halt_if_l2_takes_it() {
+    let step = |l2: L2, priority: u32| {
+        let mut machine = l2.launch();
+        machine
+            .memory
+            .write(0x30000 + 0xa0, &priority.to_le_bytes())
+            .expect("memory");
+        machine.step().decision
+    };
+    let is_woken = |decision| matches!(decision, Decision::L2(_));
+    assert!(is_woken(step(halted_with_rvi(0x41).interruptible(), 0x30)));
+    assert!(!is_woken(step(halted_with_rvi(0x41).interruptible(), 0x40)));
+    assert!(!is_woken(step(halted_with_rvi(0x41), 0x30)), "IF is 0");
+    assert!(!is_woken(step(halted_with_rvi(0).interruptible(), 0)));
+}
+
+#[test]
+fn a_posted_interrupt_does_not_end_a_halt_with_interrupts_off() {
+    let l2 = halted_with_rvi(0)
+        .pin(PinControls::PROCESS_POSTED_INTERRUPTS)
+        .exit(ExitControls::ACKNOWLEDGE_INTERRUPT_ON_EXIT)
+        .with(Field::PostedIntrNv, NOTIFICATION.into())
+        .with(Field::PostedIntrDescAddr, 0x31000);
+    let mut machine = l2.launch();
+    machine.memory.write(0x31000 + 8, &[2]).expect("memory");
+    machine.interrupts.raise(NOTIFICATION);
+    assert!(matches!(machine.step().decision, Decision::Wait { .. }));
+    assert_eq!(machine.vmx.vmcs02().guest_intr_status(), 65);
+}

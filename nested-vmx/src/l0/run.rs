@@ -10,7 +10,7 @@ use super::event::priority::{Next, Signal, Situation, next};
 use super::event::{Combined, PendingException, combine, posted};
 use super::exit::{Abort, ExitInformation};
 use super::state::{NonRoot, Operation, Run};
-use crate::controls::PrimaryControls;
+use crate::controls::{PrimaryControls, SecondaryControls};
 use crate::exit_reason::ExitReason;
 use crate::instruction_error::InstructionError;
 use crate::interruption::{Event, EventType};
@@ -288,10 +288,30 @@ impl NestedVmx {
         // A descriptor that is not memory posts nothing.
         let _ = posted::process(&self.vmcs12, border.memory, &mut self.vmcs02);
         border.hardware.load(&self.vmcs02);
-        if self.activity == activity::HLT && self.vmcs02.guest_intr_status() & 0xff != 0 {
-            // A virtual interrupt ends the halt if L2 can take it: the processor decides.
-            self.activity = activity::ACTIVE;
+    }
+
+    /// Whether a virtual interrupt ends L2's halt: one is recognized, and L2 takes interrupts (SDM
+    /// volume 3, sections 31.2.1 and 31.2.2). The processor then delivers it.
+    fn has_virtual_interrupt(&self, border: &Border<'_>) -> bool {
+        /// Where the virtual-APIC page has VPPR.
+        const VPPR: u64 = 0xa0;
+        /// The priority class of a vector.
+        const CLASS: u32 = 0xf0;
+        if !self
+            .vmcs12
+            .secondary()
+            .contains(SecondaryControls::VIRTUAL_INTERRUPT_DELIVERY)
+            || !self.situation(border).interrupt_window()
+        {
+            return false;
         }
+        // RVI is the low byte.
+        let requested = u32::from(self.vmcs02.guest_intr_status()) & CLASS;
+        self.vmcs12
+            .virtual_apic_page_addr()
+            .checked_add(VPPR)
+            .and_then(|address| border.memory.read_u32(address).ok())
+            .is_some_and(|priority| requested > priority & CLASS)
     }
 
     /// Whether L2 would execute nothing if it were entered.
@@ -316,6 +336,9 @@ impl NestedVmx {
         let preemption_timer = self
             .timer_left(border)
             .map(|left| u32::try_from(left).unwrap_or(u32::MAX));
+        if self.activity == activity::HLT && self.has_virtual_interrupt(border) {
+            self.activity = activity::ACTIVE;
+        }
         if self.is_waiting() {
             self.entered();
             return match self.open_window(border) {
