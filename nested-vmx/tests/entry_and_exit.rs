@@ -186,7 +186,9 @@ fn msr_accesses_exit_for_both() {
     assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
     let merged = machine.vmx.msr_bitmap02();
     assert_eq!(&merged[..5], [0, 0, 1, 0x80, 0]);
-    assert!(merged[5..].iter().all(|&byte| byte == 0));
+    assert!(merged[5..0x100].iter().all(|&byte| byte == 0));
+    assert!(merged[0x120..0x900].iter().all(|&byte| byte == 0));
+    assert!(merged[0x920..].iter().all(|&byte| byte == 0));
     // Without a bitmap of L1's, all of them do.
     assert!(
         L2::new()
@@ -758,4 +760,48 @@ fn a_launch_that_the_hardware_fails_leaves_the_vmcs_clear() {
     assert_eq!(machine.step().after, Some(AfterExit::L1));
     assert_eq!(machine.vmx.vmcs12().launch_state(), LaunchState::Clear);
     assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+}
+
+#[test]
+fn the_processors_x2apic_is_out_of_l2s_reach() {
+    const BITMAP: u64 = 0x30000;
+    const VIRTUAL_APIC: u64 = 0x31000;
+    let passes = |l2: L2| -> Vec<(u32, bool)> {
+        let l2 = l2
+            .primary(PrimaryControls::USE_MSR_BITMAPS)
+            .with(Field::MsrBitmap, BITMAP);
+        let mut machine = Machine::with_vmcs(&capabilities(), &l2.0).expect("a VMCS");
+        // L0's own controls virtualize the APIC for L1, so L1's accesses do not exit.
+        *machine.vmx.msr_bitmap01_mut() = [0; 4096];
+        assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+        let bitmap = machine.vmx.msr_bitmap02();
+        assert_eq!(bitmap[0xff], 0, "other MSRs are as both want it");
+        assert_eq!(bitmap[0x120], 0);
+        (0x800..=0x8ff_u32)
+            .flat_map(|msr| [(msr, false), (msr, true)])
+            .filter(|&(msr, write)| {
+                let byte = bitmap[msr as usize / 8 + usize::from(write) * 2048];
+                byte >> (msr & 7) & 1 == 0
+            })
+            .collect()
+    };
+    assert_eq!(passes(L2::new()), []);
+    let x2apic = || {
+        L2::new()
+            .primary(PrimaryControls::USE_TPR_SHADOW)
+            .secondary(SecondaryControls::VIRTUALIZE_X2APIC_MODE)
+            .with(Field::VirtualApicPageAddr, VIRTUAL_APIC)
+    };
+    assert_eq!(passes(x2apic()), [(0x808, false), (0x808, true)]);
+    let registers = passes(x2apic().secondary(SecondaryControls::APIC_REGISTER_VIRTUALIZATION));
+    assert_eq!(registers.len(), 0x100 + 1);
+    let interrupts = passes(
+        x2apic()
+            .secondary(SecondaryControls::VIRTUAL_INTERRUPT_DELIVERY)
+            .pin(PinControls::EXTERNAL_INTERRUPT_EXITING),
+    );
+    assert_eq!(
+        interrupts,
+        [(0x808, false), (0x808, true), (0x80b, true), (0x83f, true)]
+    );
 }
