@@ -855,3 +855,53 @@ fn a_failed_restore_leaves_the_processor_as_it_was() {
     assert_eq!(machine.with_border(|vmx, border| vmx.save(border)), before);
     assert!(matches!(machine.step().decision, Decision::L2(_)));
 }
+
+#[test]
+fn what_smm_interrupted_is_checked_too() {
+    let mut machine = L2::new().run();
+    machine.with_border(|vmx, border| vmx.enter_smm(border));
+    let good = machine.with_border(|vmx, border| vmx.save(border));
+    let mut target = Machine::new(&capabilities());
+    assert_eq!(
+        target.with_border(|vmx, border| vmx.restore(&good, border)),
+        Ok(())
+    );
+    let mut bad = good;
+    bad.vmcs12
+        .write(Field::PinBasedVmExecControl, u32::MAX.into());
+    let restored = target.with_border(|vmx, border| vmx.restore(&bad, border));
+    assert!(
+        matches!(restored, Err(SnapshotError::Unenterable(_))),
+        "{restored:?}"
+    );
+}
+
+#[test]
+fn a_snapshot_does_not_change_what_is_l0s() {
+    let mut snapshot = pending_snapshot(&L2::new());
+    snapshot.l1.write(Field::GuestPmlIndex, 7);
+    snapshot.l1.write(Field::VmxPreemptionTimerValue, 7);
+    let mut target = Machine::new(&capabilities());
+    target.vmx.vmcs01_mut().write(Field::GuestPmlIndex, 511);
+    target
+        .with_border(|vmx, border| vmx.restore(&snapshot, border))
+        .expect("a good snapshot");
+    assert_eq!(target.vmx.vmcs01().guest_pml_index(), 511);
+    assert_eq!(target.vmx.vmcs01().vmx_preemption_timer_value(), 0);
+}
+
+#[test]
+fn a_timer_is_restored_if_it_is_on() {
+    let on = L2::new()
+        .pin(PinControls::PREEMPTION_TIMER)
+        .with(Field::VmxPreemptionTimerValue, 50);
+    for (l2, saved, expected) in [(L2::new(), Some(0), None), (on, None, Some(50))] {
+        let mut snapshot = pending_snapshot(&l2);
+        snapshot.preemption_timer = saved;
+        let mut target = Machine::new(&capabilities());
+        target
+            .with_border(|vmx, border| vmx.restore(&snapshot, border))
+            .expect("a good snapshot");
+        assert_eq!(entered(&target.step()).preemption_timer, expected);
+    }
+}

@@ -14,7 +14,7 @@ use super::run::Asked;
 use super::smm::SmmState;
 use super::state::{NonRoot, Operation};
 use crate::check::{EntryInstruction, EntryRequest, Failure, L1State};
-use crate::controls::EntryControls;
+use crate::controls::{EntryControls, PinControls};
 use crate::ept::Invalidation;
 use crate::interruption::Event;
 use crate::registers::efer;
@@ -131,9 +131,8 @@ impl NestedVmx {
         self.payload = snapshot.payload;
         self.pending = snapshot.pending;
         self.activity = snapshot.activity;
-        self.timer_deadline = snapshot
-            .preemption_timer
-            .map(|left| self.timer_now(border).saturating_add(left));
+        self.timer_deadline =
+            Self::timer_of(snapshot).map(|left| self.timer_now(border).saturating_add(left));
         self.asked = Asked::No;
         self.flush.linear(super::LinearFlush::All);
         self.flush.ept(Invalidation::AllContexts);
@@ -149,7 +148,24 @@ impl NestedVmx {
         Ok(())
     }
 
-    /// L1's state: L0's controls and host state stay as they are.
+    /// What is left of L1's preemption timer: it runs if L2 is active and L1's control is on,
+    /// whatever else the snapshot says.
+    fn timer_of(snapshot: &Snapshot) -> Option<u64> {
+        let has_l2 = snapshot.operation.is_non_root()
+            || matches!(snapshot.smm, SmmState::Inside(before) if before.is_non_root());
+        let is_on = snapshot
+            .vmcs12
+            .pin()
+            .contains(PinControls::PREEMPTION_TIMER);
+        (has_l2 && is_on).then(|| {
+            snapshot
+                .preemption_timer
+                .unwrap_or_else(|| snapshot.vmcs12.vmx_preemption_timer_value().into())
+        })
+    }
+
+    /// L1's state: L0's controls and host state stay as they are, and the guest-state area's fields
+    /// that are for L0's own use.
     fn restore_l1(&mut self, l1: &Vmcs) {
         for fields in [CR0, CR4] {
             let view = ControlRegister::of(l1, fields).view();
@@ -159,7 +175,8 @@ impl NestedVmx {
         }
         for &field in Field::ALL {
             let is_control_register = matches!(field, Field::GuestCr0 | Field::GuestCr4);
-            if field.kind() == Kind::Guest && !is_control_register {
+            let is_l0s = matches!(field, Field::GuestPmlIndex | Field::VmxPreemptionTimerValue);
+            if field.kind() == Kind::Guest && !is_control_register && !is_l0s {
                 self.vmcs01.write(field, l1.read(field));
             }
         }
@@ -191,8 +208,11 @@ impl NestedVmx {
         if snapshot.activity > crate::registers::activity::WAIT_FOR_SIPI {
             return Err(SnapshotError::Activity(snapshot.activity));
         }
-        match snapshot.operation {
-            Operation::NonRoot(l2) => self.check_l2(snapshot, l2, border),
+        match (snapshot.operation, snapshot.smm) {
+            // Where RSM goes on with L2, nothing is checked any more.
+            (Operation::NonRoot(l2), _) | (_, SmmState::Inside(Operation::NonRoot(l2))) => {
+                self.check_l2(snapshot, l2, border)
+            }
             _ => Ok(()),
         }
     }
