@@ -805,3 +805,61 @@ fn the_processors_x2apic_is_out_of_l2s_reach() {
         [(0x808, false), (0x808, true), (0x80b, true), (0x83f, true)]
     );
 }
+
+#[test]
+fn exits_leave_blocking_by_nmi_as_it_is() {
+    const NMI: u32 = 1 << 3;
+    let blocking = |machine: &Machine| machine.cpu.state().guest_interruptibility_info();
+    // L1 runs L2 in its NMI handler: L2 is in one, too, until it executes IRET.
+    let l2 = || L2::new().with(Field::GuestInterruptibilityInfo, NMI.into());
+    let mut machine = l2().run();
+    exit(&mut machine);
+    assert_eq!(blocking(&machine), NMI);
+    let mut machine = l2().run();
+    machine.cpu.push(L2Instruction::Iret);
+    exit(&mut machine);
+    assert_eq!(blocking(&machine), 0);
+    // What blocks virtual NMIs says nothing about those of L1.
+    let mut machine = l2()
+        .pin(PinControls::NMI_EXITING | PinControls::VIRTUAL_NMIS)
+        .run();
+    exit(&mut machine);
+    assert_eq!(blocking(&machine), 0);
+    // An entry that fails changes nothing.
+    let l2 = L2::new().with(Field::GuestRflags, 0);
+    let mut machine = Machine::with_vmcs(&capabilities(), &l2.0).expect("a VMCS");
+    machine
+        .cpu
+        .state_mut()
+        .write(Field::GuestInterruptibilityInfo, NMI.into());
+    let outcome = machine.execute(Instruction::Vmlaunch);
+    assert!(matches!(outcome, Outcome::EntryFailed(_)));
+    assert_eq!(blocking(&machine), NMI);
+}
+
+#[test]
+fn an_l2_in_ia32e_mode_cannot_exit_to_an_l1_of_32_bits() {
+    for (efer, after) in [
+        (0, AfterExit::L1),
+        (0x500, AfterExit::Abort(Abort::HostAddressSpace)),
+    ] {
+        let l2 = L2::new();
+        let entry = l2.0.entry() - EntryControls::IA32E_MODE_GUEST;
+        let exits = l2.0.exit() - ExitControls::HOST_ADDRESS_SPACE_SIZE;
+        let l2 = l2
+            .with(Field::VmEntryControls, entry.bits().into())
+            .with(Field::VmExitControls, exits.bits().into())
+            .with(Field::GuestIa32Efer, 0)
+            .with(Field::HostIa32Efer, 0);
+        let mut machine = Machine::with_vmcs(&capabilities(), &l2.0).expect("a VMCS");
+        machine.cpu.state_mut().write(Field::GuestIa32Efer, 0);
+        assert_eq!(machine.execute(Instruction::Vmlaunch), Outcome::Entered);
+        machine.step();
+        // L2 turns it on by itself.
+        machine.cpu.state_mut().write(Field::GuestIa32Efer, efer);
+        machine
+            .cpu
+            .push(L2Instruction::Exit(ExitInformation::new(ExitReason::CPUID)));
+        assert_eq!(machine.step().after, Some(after));
+    }
+}

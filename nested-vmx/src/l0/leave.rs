@@ -15,7 +15,7 @@ use crate::controls::{ExitControls, PinControls, SecondaryControls};
 use crate::exit_reason::ExitReason;
 use crate::instruction_error::InstructionError;
 use crate::interruption::EventType;
-use crate::registers::{interruptibility, pending_debug};
+use crate::registers::{efer, interruptibility, pending_debug};
 use crate::vmcs::{Field, LaunchState};
 
 /// Bit 31 of the VM-entry interruption information.
@@ -51,15 +51,31 @@ impl NestedVmx {
             current: Some(from.current),
         };
         vmcs02::hand_over(&self.vmcs02, &mut self.vmcs01);
-        let result = stored.and_then(|()| self.load_l1(root, border));
         let is_nmi = information.reason.basic() == ExitReason::EXCEPTION_OR_NMI
             && information
                 .event
                 .is_some_and(|event| event.kind == EventType::Nmi);
-        if is_nmi {
-            self.block_nmis(border);
-        }
+        // Only an NMI's own exit changes it. With virtual NMIs, what L2 has is not about NMIs (SDM
+        // volume 3, section 29.5.5).
+        let were_blocked = !self.has_virtual_nmis()
+            && self.vmcs02.guest_interruptibility_info() & interruptibility::NMI != 0;
+        let result = stored
+            .and_then(|()| self.check_mode_of_l1())
+            .and_then(|()| self.load_l1(root, is_nmi || were_blocked, border));
         result.map_err(|abort| self.abort(root, abort, border))
+    }
+
+    /// An L2 that turned IA-32e mode on cannot exit to an L1 of 32 bits (SDM volume 3, section
+    /// 29.7).
+    fn check_mode_of_l1(&self) -> Result<(), Abort> {
+        let is_64_bit = self
+            .vmcs12
+            .exit()
+            .contains(ExitControls::HOST_ADDRESS_SPACE_SIZE);
+        match self.vmcs02.guest_ia32_efer() & efer::LMA != 0 && !is_64_bit {
+            true => Err(Abort::HostAddressSpace),
+            false => Ok(()),
+        }
     }
 
     /// Saves L2 in vmcs12 as it is now.
@@ -119,8 +135,13 @@ impl NestedVmx {
         }
     }
 
-    /// L1 goes on with the host state of vmcs12.
-    fn load_l1(&mut self, root: Root, border: &mut Border<'_>) -> Result<(), Abort> {
+    /// L1 goes on with the host state of vmcs12, and NMIs are blocked or not.
+    fn load_l1(
+        &mut self,
+        root: Root,
+        nmis_blocked: bool,
+        border: &mut Border<'_>,
+    ) -> Result<(), Abort> {
         self.operation = Operation::Root(root);
         self.forget_l2();
         load_host_state(
@@ -129,6 +150,12 @@ impl NestedVmx {
             border.memory,
             &mut self.vmcs01,
         )?;
+        let blocking = match nmis_blocked {
+            true => interruptibility::NMI,
+            false => 0,
+        };
+        self.vmcs01
+            .write(Field::GuestInterruptibilityInfo, blocking.into());
         let loaded = MsrArea::new(
             self.vmcs12.vm_exit_msr_load_addr(),
             self.vmcs12.vm_exit_msr_load_count(),
@@ -160,16 +187,6 @@ impl NestedVmx {
         }
     }
 
-    /// After an exit because of an NMI, NMIs are blocked (SDM volume 3, section 29.5.5).
-    fn block_nmis(&mut self, border: &mut Border<'_>) {
-        let before = self.vmcs01.guest_interruptibility_info();
-        self.vmcs01.write(
-            Field::GuestInterruptibilityInfo,
-            (before | interruptibility::NMI).into(),
-        );
-        border.hardware.load(&self.vmcs01);
-    }
-
     /// A VMX abort: the indicator goes to the VMCS region.
     fn abort(&mut self, root: Root, abort: Abort, border: &Border<'_>) -> Abort {
         self.operation = Operation::Root(root);
@@ -198,7 +215,8 @@ impl NestedVmx {
             // The guest state had been loaded.
             vmcs02::hand_over(&self.vmcs02, &mut self.vmcs01);
         }
-        match self.load_l1(root, border) {
+        let blocked = self.vmcs01.guest_interruptibility_info() & interruptibility::NMI != 0;
+        match self.load_l1(root, blocked, border) {
             Ok(()) => Outcome::EntryFailed(reason),
             Err(abort) => Outcome::Aborted(self.abort(root, abort, border)),
         }

@@ -181,7 +181,6 @@ pub(in crate::l0) fn load(
     vmcs01.write(Field::GuestIa32Debugctl, 0);
     vmcs01.write(Field::GuestRflags, rflags::RESERVED_1);
     vmcs01.write(Field::GuestPendingDbgExceptions, 0);
-    vmcs01.write(Field::GuestInterruptibilityInfo, 0);
     vmcs01.write(Field::GuestActivityState, activity::ACTIVE.into());
     pdptes(capabilities, vmcs12, is_64_bit, memory, vmcs01)
 }
