@@ -475,10 +475,11 @@ impl NestedVmx {
             border.hardware.load(&self.vmcs02);
         }
         self.injection = vectoring;
-        match vectoring {
+        // It is where it belongs since L2 was entered; what is there now may be of a later event.
+        self.payload = None;
+        if vectoring.is_some() {
             // It ends a halt as soon as it is delivered.
-            Some(_) => self.activity = activity::ACTIVE,
-            None => self.payload = None,
+            self.activity = activity::ACTIVE;
         }
     }
 
