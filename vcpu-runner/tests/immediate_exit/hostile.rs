@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::irregular::Irregular;
 use crate::machine::kvm;
@@ -18,6 +18,9 @@ use crate::mixture::{MIXING, SECONDS};
 const MIXTURE: &str = "mixture::two_vcpus_count_each_event_once";
 /// For how long it mixes.
 const DURATION: &str = "5";
+/// For how long it is disturbed at most. It mixes for less, but on a slow machine a storm can be such
+/// that no entry lasts, and what waits for one would wait for as long as the storm goes on.
+const DISTURBED: Duration = Duration::from_secs(20);
 /// As many as the disturbances ask for.
 const BUSY: usize = 4;
 
@@ -94,14 +97,15 @@ impl Drop for Victim {
     }
 }
 
-/// Disturbs the mixture until it has ended, and shows what it has counted.
+/// Disturbs the mixture until it has ended, or for long enough, and shows what it has counted.
 fn disturb(test: &str, mut disturbance: impl FnMut(&Victim, &mut Irregular)) {
     if kvm(test).is_none() {
         return;
     }
     let mut victim = Victim::start();
     let mut irregular = Irregular::new(0xdead_beef);
-    while !victim.has_ended() {
+    let start = Instant::now();
+    while start.elapsed() < DISTURBED && !victim.has_ended() {
         disturbance(&victim, &mut irregular);
     }
     let said = victim.wait();
