@@ -37,6 +37,7 @@ global_asm!(
     L1_IDTR = const layout::L1_IDTR,
     MODE = const layout::MODE,
     HAS_APIC = const layout::HAS_APIC,
+    BARE = const layout::BARE,
     FIELDS = const layout::FIELDS,
     SCENARIOS = const layout::SCENARIOS,
     BSS = const layout::BSS,
@@ -158,8 +159,8 @@ mod tests {
 
     #[test]
     fn the_programs_are_where_their_numbers_say() {
-        // VMCALL; NOP; STI; HLT; XOR EAX, EAX; INT 0x60; INC.
-        let begins: [&[u8]; 7] = [
+        // VMCALL; NOP; STI; HLT; XOR EAX, EAX; INT 0x60; INC; three times MOV EDX, the local APIC.
+        let begins: [&[u8]; 10] = [
             &[0x0f, 0x01, 0xc1],
             &[0x90],
             &[0xfb],
@@ -167,6 +168,9 @@ mod tests {
             &[0x31, 0xc0],
             &[0xcd, 0x60],
             &[0x48, 0xff],
+            &[0xba, 0x00, 0x00, 0xe0, 0xfe],
+            &[0xba, 0x00, 0x00, 0xe0, 0xfe],
+            &[0xba, 0x00, 0x00, 0xe0, 0xfe],
         ];
         for (kind, begin) in Program::ALL.into_iter().zip(begins) {
             let at = (program(kind) - layout::CODE) as usize;

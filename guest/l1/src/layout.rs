@@ -24,10 +24,11 @@ pub(crate) const L1_IDT: u64 = 0x11_a000;
 pub(crate) const L2_IDT: u64 = 0x11_b000;
 /// An MSR area with one entry, which no processor loads.
 pub(crate) const BAD_MSR_AREA: u64 = 0x11_c000;
-/// What the image is told, see [`crate::Config`].
+/// What the image is told: see [`crate::Mode`], and whether it is a ROM that has started it.
 pub(crate) const CONFIG: u64 = 0x11_f000;
 pub(crate) const MODE: u64 = CONFIG;
 pub(crate) const HAS_APIC: u64 = CONFIG + 8;
+pub(crate) const BARE: u64 = CONFIG + 16;
 /// The fields that all scenarios share, then the records, the lists and the names.
 pub(crate) const FIELDS: u64 = 0x12_0000;
 pub(crate) const SCENARIOS: u64 = 0x12_1000;

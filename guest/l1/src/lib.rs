@@ -13,6 +13,7 @@
 mod code;
 mod elf;
 mod image;
+pub mod known;
 pub mod layout;
 mod record;
 mod rom;
@@ -20,6 +21,7 @@ pub mod scenario;
 pub mod scenarios;
 pub mod storm;
 mod tables;
+pub mod trace;
 
 pub use elf::elf;
 pub use image::{Mode, image, image_of};

@@ -2,6 +2,7 @@
 
 //! How a scenario is written in the image: a record of 64-bit words, and what it points to.
 
+use crate::known;
 use crate::layout;
 use crate::scenario::Scenario;
 
@@ -16,7 +17,7 @@ pub(crate) const ENTRY: u64 = 0x28;
 pub(crate) const FIELDS: u64 = 0x30;
 /// The number of a [`crate::scenario::L1Event`].
 pub(crate) const EVENT: u64 = 0x38;
-/// Bit 0: VMRESUME. Bit 1: STI before the entry.
+/// Bit 0: VMRESUME. Bit 1: STI before the entry. Bit 2: not on the bare machine.
 pub(crate) const FLAGS: u64 = 0x40;
 pub(crate) const MOST_EXITS: u64 = 0x48;
 pub(crate) const SIZE: u64 = 0x50;
@@ -56,7 +57,9 @@ pub(crate) fn records(scenarios: &[Scenario]) -> Vec<u8> {
             controls.entry.bits().into(),
             fields,
             scenario.event as u64,
-            u64::from(scenario.resume) | u64::from(scenario.interrupts_on) << 1,
+            u64::from(scenario.resume)
+                | u64::from(scenario.interrupts_on) << 1
+                | u64::from(known::hangs_bochs(&scenario.name)) << 2,
             scenario.most_exits,
         ];
         records.extend(words.into_iter().flat_map(u64::to_le_bytes));

@@ -48,11 +48,17 @@ pub enum Program {
     Interrupt = 5,
     /// Increments a counter twice, then VMCALL.
     Count = 6,
+    /// Sends L1 an interrupt with vector [`VECTOR`], then VMCALL.
+    SendInterrupt = 7,
+    /// Sends L1 an NMI, then VMCALL.
+    SendNmi = 8,
+    /// Sends L1 an INIT signal, then VMCALL.
+    SendInit = 9,
 }
 
 impl Program {
     /// All of them, by number.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Call,
         Self::Nops,
         Self::AllowInterrupts,
@@ -60,6 +66,9 @@ impl Program {
         Self::Identify,
         Self::Interrupt,
         Self::Count,
+        Self::SendInterrupt,
+        Self::SendNmi,
+        Self::SendInit,
     ];
 }
 

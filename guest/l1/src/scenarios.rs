@@ -17,6 +17,7 @@ pub fn all() -> Vec<Scenario> {
     [
         injections(),
         interrupts_off_in_l1(),
+        sent_by_l2(),
         blocked(),
         inactive(),
         windows(),
@@ -254,6 +255,24 @@ fn interrupts_off_in_l1() -> Vec<Scenario> {
     all
 }
 
+/// What waits for L1 comes while L2 runs: L2 sends it.
+fn sent_by_l2() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    for waiting in &Waiting::ALL[1..] {
+        let (name, program) = match waiting.event() {
+            L1Event::ExternalInterrupt => ("L2 sends an interrupt", Program::SendInterrupt),
+            L1Event::Nmi => ("L2 sends an NMI", Program::SendNmi),
+            _ => ("L2 sends INIT", Program::SendInit),
+        };
+        let mut scenario = new(name, program).waiting(*waiting);
+        scenario.event = L1Event::None;
+        all.push(scenario.clone());
+        scenario.name = format!("{}; injected interrupt before", scenario.name);
+        all.push(scenario.injecting(INTERRUPT));
+    }
+    all
+}
+
 /// L2's interrupts are off or blocked, or its NMIs are.
 fn blocked() -> Vec<Scenario> {
     let states = [
@@ -337,17 +356,11 @@ fn inactive() -> Vec<Scenario> {
         }
     }
     // States in which L2 executes nothing, which NMIs and INIT end.
-    for waiting in [
-        Waiting::Nmi,
-        Waiting::NmiWithVirtualNmis,
-        Waiting::Init,
-        Waiting::Interrupt,
-    ] {
+    for waiting in [Waiting::Nmi, Waiting::NmiWithVirtualNmis, Waiting::Init] {
         let mut scenario = new("shutdown", Program::Nops)
             .with(Field::GuestActivityState, SHUTDOWN)
             .waiting(waiting);
         scenario.most_exits = 1;
-        // Interrupts leave a processor in shutdown alone where they are not to cause exits.
         all.push(scenario);
     }
     for injection in [

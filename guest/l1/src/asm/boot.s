@@ -112,6 +112,10 @@ l1_give_up:
 
 // Ends the machine in each way that one of those that it runs on knows.
 l1_end:
+    mov edx, 0x3fd
+1:  in al, dx
+    test al, 0x40                   // the last byte has left the serial port
+    jz 1b
     // Bochs.
     lea rsi, [rip + l1_text_shutdown]
     mov ecx, 8

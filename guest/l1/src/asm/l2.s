@@ -57,4 +57,20 @@ guest_l1_programs:
     .endr
     vmcall
     .balign 32, 0xf4
+    // SendInterrupt, SendNmi, SendInit: to L1, through its local APIC
+    mov edx, {APIC}
+    mov dword ptr [rdx + 0x300], 0x44000 + {VECTOR}
+    nop
+    vmcall
+    .balign 32, 0xf4
+    mov edx, {APIC}
+    mov dword ptr [rdx + 0x300], 0x44400
+    nop
+    vmcall
+    .balign 32, 0xf4
+    mov edx, {APIC}
+    mov dword ptr [rdx + 0x300], 0x44500
+    nop
+    vmcall
+    .balign 32, 0xf4
 guest_l1_programs_end:

@@ -28,6 +28,7 @@ l1_rom_protected:
     mov edi, {CODE}
     mov ecx, {IMAGE_SIZE} / 4
     rep movsd
+    mov dword ptr [{BARE}], 1
     xor ebx, ebx
     mov eax, {CODE}
     jmp eax

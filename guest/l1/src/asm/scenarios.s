@@ -20,7 +20,15 @@ l1_scenario:
     call l1_print
     call l1_end_line
 
-    mov edi, {L1_COUNTS}
+    cmp qword ptr [{BARE}], 0
+    je 1f
+    test qword ptr [rbx + {R_FLAGS}], 4
+    jz 1f
+    lea rsi, [rip + l1_text_hangs]
+    call l1_print
+    jmp l1_end_line
+
+1:  mov edi, {L1_COUNTS}
     mov ecx, 2 * 256
     xor eax, eax
     rep stosq
@@ -427,6 +435,7 @@ l1_text_gave_up: .asciz "  too many exits"
 l1_text_fail_invalid: .asciz "  VMfailInvalid"
 l1_text_fail_valid: .asciz "  VMfailValid "
 l1_text_vmptrld: .asciz "  VMPTRLD failed"
+l1_text_hangs: .asciz "  skipped: this machine would hang"
 l1_text_lacks: .asciz "  skipped: field "
 l1_text_bits: .asciz " lacks bits "
 l1_text_vmwrite: .asciz "  VMWRITE failed: field "
