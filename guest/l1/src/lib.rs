@@ -22,6 +22,7 @@ pub mod scenarios;
 pub mod storm;
 mod tables;
 pub mod trace;
+pub mod vmcs12;
 
 pub use elf::elf;
 pub use image::{Mode, image, image_of};
