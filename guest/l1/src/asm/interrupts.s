@@ -28,14 +28,15 @@ guest_l1_stubs:
     .set l1_vector, l1_vector + 1
 .endr
 
-// An interrupt: counted, with the number of nested exits there had been.
+// An interrupt: counted, with the number of nested exits there had been, which is there when the VMM
+// sees the count.
 l1_interrupt:
     push rax
     mov rax, [rsp + 8]
     inc qword ptr [{L1_COUNTS} + rax * 8]
-    inc qword ptr [{SHARED_INTERRUPTS}]
     mov rax, [{SHARED_EXITS}]
     mov [{SHARED_INTERRUPT_EXIT}], rax
+    inc qword ptr [{SHARED_INTERRUPTS}]
     call l1_end_of_interrupt
     pop rax
     add rsp, 16
@@ -53,11 +54,11 @@ l1_nmi:
     cmp qword ptr [{NMI_STAYS}], 0
     jne 1f
     inc qword ptr [{L1_COUNTS} + 2 * 8]
-    inc qword ptr [{SHARED_NMIS}]
     push rax
     mov rax, [{SHARED_EXITS}]
     mov [{SHARED_NMI_EXIT}], rax
     pop rax
+    inc qword ptr [{SHARED_NMIS}]
     add rsp, 16
     iretq
 1:  mov qword ptr [{NMI_STAYS}], 0

@@ -344,9 +344,9 @@ l1_exit_exception:
     stc
     jne 9f
     inc qword ptr [{L1_COUNTS} + 2 * 8]
-    inc qword ptr [{SHARED_NMIS}]
     mov rax, [{SHARED_EXITS}]
     mov [{SHARED_NMI_EXIT}], rax
+    inc qword ptr [{SHARED_NMIS}]
     call l1_allow_nmis
     jmp l1_go_on
 9:  ret
@@ -360,9 +360,9 @@ l1_exit_interrupt:
     jmp l1_go_on
 1:  movzx eax, al                   // acknowledged with the exit
     inc qword ptr [{L1_COUNTS} + rax * 8]
-    inc qword ptr [{SHARED_INTERRUPTS}]
     mov rax, [{SHARED_EXITS}]
     mov [{SHARED_INTERRUPT_EXIT}], rax
+    inc qword ptr [{SHARED_INTERRUPTS}]
     call l1_end_of_interrupt
     jmp l1_go_on
 
