@@ -83,6 +83,7 @@ global_asm!(
     R_EVENT = const record::EVENT,
     R_FLAGS = const record::FLAGS,
     R_MOST_EXITS = const record::MOST_EXITS,
+    R_MISC = const record::MISC,
     R_SIZE = const record::SIZE,
     ROM_STUB = const rom_layout::STUB,
     ROM_IMAGE = const rom_layout::ADDRESS,

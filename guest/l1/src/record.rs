@@ -20,7 +20,9 @@ pub(crate) const EVENT: u64 = 0x38;
 /// Bit 0: VMRESUME. Bit 1: STI before the entry. Bit 2: not on the bare machine.
 pub(crate) const FLAGS: u64 = 0x40;
 pub(crate) const MOST_EXITS: u64 = 0x48;
-pub(crate) const SIZE: u64 = 0x50;
+/// Bits of IA32_VMX_MISC that the scenario needs.
+pub(crate) const MISC: u64 = 0x50;
+pub(crate) const SIZE: u64 = 0x58;
 
 /// What ends a list of fields.
 const END: u64 = u64::MAX;
@@ -61,6 +63,7 @@ pub(crate) fn records(scenarios: &[Scenario]) -> Vec<u8> {
                 | u64::from(scenario.interrupts_on) << 1
                 | u64::from(known::hangs_bochs(&scenario.name)) << 2,
             scenario.most_exits,
+            scenario.misc.bits(),
         ];
         records.extend(words.into_iter().flat_map(u64::to_le_bytes));
     }

@@ -2,6 +2,7 @@
 
 //! One launch of L2 and what follows from it.
 
+use nested_vmx::capability::MiscFeatures;
 use nested_vmx::controls::{
     EntryControls, ExitControls, PinControls, PrimaryControls, SecondaryControls,
 };
@@ -105,6 +106,8 @@ pub struct Scenario {
     pub name: String,
     /// The controls.
     pub controls: Controls,
+    /// What the processor needs to have of the miscellaneous features.
+    pub misc: MiscFeatures,
     /// The fields in which it differs from what all scenarios share, or that only it has. Later
     /// ones win.
     pub fields: Vec<(Field, u64)>,

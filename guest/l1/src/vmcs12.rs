@@ -97,9 +97,7 @@ mod tests {
         };
         if name.starts_with("invalid guest state: link pointer") {
             fails(4)
-        } else if name.starts_with("invalid guest state")
-            || name == "waiting for SIPI, injection"
-            || name == "shutdown, injection"
+        } else if name.starts_with("invalid guest state") || name == "shutdown, injected interrupt"
         {
             fails(0)
         } else if name == "invalid host state" {

@@ -57,19 +57,21 @@ guest_l1_programs:
     .endr
     vmcall
     .balign 32, 0xf4
-    // SendInterrupt, SendNmi, SendInit: to L1, through its local APIC
+    // SendInterrupt, SendNmi, SendInit: to L1, through its local APIC, whose id is 0
     mov edx, {APIC}
     mov dword ptr [rdx + 0x300], 0x44000 + {VECTOR}
     nop
     vmcall
     .balign 32, 0xf4
     mov edx, {APIC}
-    mov dword ptr [rdx + 0x300], 0x44400
+    mov dword ptr [rdx + 0x310], 0
+    mov dword ptr [rdx + 0x300], 0x4400
     nop
     vmcall
     .balign 32, 0xf4
     mov edx, {APIC}
-    mov dword ptr [rdx + 0x300], 0x44500
+    mov dword ptr [rdx + 0x310], 0
+    mov dword ptr [rdx + 0x300], 0x4500
     nop
     vmcall
     .balign 32, 0xf4

@@ -28,11 +28,24 @@ l1_scenario:
     call l1_print
     jmp l1_end_line
 
+1:  mov ecx, 0x485                  // IA32_VMX_MISC
+    rdmsr
+    not eax
+    and eax, [rbx + {R_MISC}]
+    jz 1f
+    push rax
+    lea rsi, [rip + l1_text_misc]
+    call l1_print
+    pop rax
+    call l1_print_hex
+    jmp l1_end_line
+
 1:  mov edi, {L1_COUNTS}
     mov ecx, 2 * 256
     xor eax, eax
     rep stosq
     mov qword ptr [{EXITS}], 0
+    mov qword ptr [{L2_PROGRESS}], 0
     call l1_set_up_vmcs
     jc 9f
 
@@ -223,13 +236,22 @@ guest_l1_exit:
     xor eax, eax
     ret
 
-// One line with the fields that tell of the exit: name and encoding in turn.
+// One line with the fields that tell of the exit: name and encoding in turn. An entry that fails
+// leaves those that tell of events as they were.
 l1_print_exit:
     lea r8, [rip + l1_shown]
+    mov ecx, 0x4402
+    vmread r11, rcx
 1:  mov r9d, [r8]
     test r9d, r9d
     jz 2f
-    vmread rax, r9
+    bt r11, 31
+    jnc 5f
+    cmp r9d, 0x4404
+    je 4f
+    cmp r9d, 0x4408
+    je 4f
+5:  vmread rax, r9
     mov r10, rax
     mov eax, [r8 + 4]
     lea rsi, [rip + l1_shown]
@@ -436,6 +458,7 @@ l1_text_fail_invalid: .asciz "  VMfailInvalid"
 l1_text_fail_valid: .asciz "  VMfailValid "
 l1_text_vmptrld: .asciz "  VMPTRLD failed"
 l1_text_hangs: .asciz "  skipped: this machine would hang"
+l1_text_misc: .asciz "  skipped: IA32_VMX_MISC lacks bits "
 l1_text_lacks: .asciz "  skipped: field "
 l1_text_bits: .asciz " lacks bits "
 l1_text_vmwrite: .asciz "  VMWRITE failed: field "
