@@ -11,17 +11,29 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
+use guest_init::channel::Channel;
 use guest_init::report::Message;
 use guest_init::task::{self, Task};
 
-use crate::{ports, supervise, syscalls};
+use crate::ports::{self, Port};
+use crate::{supervise, syscalls};
+
+/// The I/O port that ends QEMU with the byte that is written.
+const QEMU_EXIT: u16 = 0xf4;
+
+/// The I/O port that ends bochs when this word is written.
+const BOCHS_EXIT: (u16, &[u8]) = (0x8900, b"Shutdown");
+
+/// How long the console may take for its last line.
+const CONSOLE: Duration = Duration::from_millis(500);
 
 /// Does the task and returns the status that ends the machine.
 pub fn run() -> u8 {
     let reported = read_task().and_then(|task| {
         load_modules(&task)?;
-        let mut report = ports::open(task::REPORT_PORT)?;
+        let mut report = ports::open(task.machine, Channel::Report)?;
         let status = run_command(&task, &mut report).inspect_err(|reason| {
             // The console has it too, in case that the port is what failed.
             let _ = Message::Failed(reason.clone()).write_to(&mut report);
@@ -35,6 +47,16 @@ pub fn run() -> u8 {
         println!("init: {reason}");
         1
     })
+}
+
+/// Ends the machine. Which it is does not matter, and is not known where the task could not be read:
+/// to the other machine the write means nothing. Returns when it is neither.
+pub fn end(status: u8) {
+    // Without permission no port can be written to, and powering off is what remains.
+    let _ = syscalls::write_port(QEMU_EXIT, &[status]);
+    thread::sleep(CONSOLE);
+    let (port, word) = BOCHS_EXIT;
+    let _ = syscalls::write_port(port, word);
 }
 
 fn read_task() -> Result<Task, String> {
@@ -56,9 +78,9 @@ fn load_modules(task: &Task) -> Result<(), String> {
 }
 
 /// Runs the command with its output on the ports, and sends what is to be collected.
-fn run_command(task: &Task, report: &mut File) -> Result<u8, String> {
-    let mut stdout = ports::open(task::STDOUT_PORT)?;
-    let mut stderr = ports::open(task::STDERR_PORT)?;
+fn run_command(task: &Task, report: &mut Port) -> Result<u8, String> {
+    let mut stdout = ports::open(task.machine, Channel::Stdout)?;
+    let mut stderr = ports::open(task.machine, Channel::Stderr)?;
     let failed = |error| format!("cannot report: {error}");
     let (program, arguments) = task
         .arguments
@@ -125,7 +147,7 @@ fn run_command(task: &Task, report: &mut File) -> Result<u8, String> {
 
 /// Copies until the last process that can write has ended. (`io::copy` would splice the pipe into
 /// the port; seen with Linux 6.1: nothing arrives then.)
-fn copy(mut from: File, to: &mut File) -> io::Result<()> {
+fn copy(mut from: File, to: &mut Port) -> io::Result<()> {
     let mut buffer = vec![0; 16 << 10];
     loop {
         match from.read(&mut buffer) {

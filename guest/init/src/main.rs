@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     if Path::new(task::PATH).exists() {
         let status = survive(lab::run).unwrap_or(1);
         println!("init: status {status}");
-        syscalls::exit_machine(task::EXIT_PORT, status);
+        lab::end(status);
     } else if let Some(Some(status)) = survive(guest::run) {
         println!("init: status {status}");
     }

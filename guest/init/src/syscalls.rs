@@ -114,14 +114,23 @@ pub fn load_module(file: &File, parameters: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Ends the emulated machine by a write to its exit port. Returns when it has none.
-pub fn exit_machine(port: u16, status: u8) {
-    // SAFETY: no memory is touched; this process may then use that one port.
-    if unsafe { libc::ioperm(port.into(), 1, 1) } != 0 {
-        return;
+/// Writes `bytes` to an I/O port, one after the other.
+pub fn write_port(port: u16, bytes: &[u8]) -> io::Result<()> {
+    allow_port(port, true)?;
+    // SAFETY: the port was opened to this thread; `bytes` are read and no memory is written. The
+    // direction flag is clear, as it always is where no code is told otherwise.
+    unsafe {
+        asm!("rep outsb", in("dx") port, inout("rsi") bytes.as_ptr() => _,
+             inout("rcx") bytes.len() => _, options(readonly, nostack, preserves_flags));
     }
-    // SAFETY: the port was opened to this process; a write to it touches no memory.
-    unsafe { asm!("out dx, al", in("dx") port, in("al") status, options(nomem, nostack)) };
+    // Commands inherit what is allowed.
+    allow_port(port, false)
+}
+
+/// Lets this thread, and those that it starts, write to an I/O port, or not.
+fn allow_port(port: u16, allowed: bool) -> io::Result<()> {
+    // SAFETY: no memory is touched.
+    check(unsafe { libc::ioperm(port.into(), 1, allowed.into()) }.into())
 }
 
 /// Powers the machine off. Returns when that is not possible.

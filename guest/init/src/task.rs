@@ -12,21 +12,38 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 /// Where the task lies in the initramfs.
 pub const PATH: &str = "/init.task";
 
-/// The virtio-serial port that carries the command's standard output.
-pub const STDOUT_PORT: &str = "lab.stdout";
+/// The machine that a task is done in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Machine {
+    /// QEMU's, with an AMD processor. Each [channel](crate::channel) is a virtio-serial port.
+    #[default]
+    Svm,
+    /// Bochs's, with an Intel processor. The channels share an I/O port, in
+    /// [frames](crate::frames).
+    Vmx,
+}
 
-/// The virtio-serial port that carries the command's standard error.
-pub const STDERR_PORT: &str = "lab.stderr";
+impl Machine {
+    /// What it is called, here and on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Svm => "svm",
+            Self::Vmx => "vmx",
+        }
+    }
 
-/// The virtio-serial port that carries the [report](crate::report).
-pub const REPORT_PORT: &str = "lab.report";
-
-/// The I/O port whose write ends the emulated machine.
-pub const EXIT_PORT: u16 = 0xf4;
+    fn from_name(name: &OsStr) -> Option<Self> {
+        [Self::Svm, Self::Vmx]
+            .into_iter()
+            .find(|machine| machine.name() == name)
+    }
+}
 
 /// One task for process 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
+    /// Where it is done.
+    pub machine: Machine,
     /// Kernel modules, in the order in which they are loaded.
     pub modules: Vec<OsString>,
     /// The command's working directory; the root directory when there is none.
@@ -66,6 +83,7 @@ impl Task {
             bytes.extend_from_slice(value.as_bytes());
             bytes.push(0);
         };
+        put("machine", self.machine.name().as_ref());
         let all = [
             ("module", &self.modules),
             ("env", &self.environment),
@@ -92,6 +110,9 @@ impl Task {
             let (key, value) = (item.get(..at), item.get(at + 1..).unwrap_or_default());
             let value = OsString::from_vec(value.to_vec());
             match key {
+                Some(b"machine") => {
+                    task.machine = Machine::from_name(&value).ok_or_else(malformed)?;
+                }
                 Some(b"module") => task.modules.push(value),
                 Some(b"env") => task.environment.push(value),
                 Some(b"arg") => task.arguments.push(value),
@@ -111,6 +132,7 @@ mod tests {
     #[test]
     fn comes_back_whole() {
         let task = Task {
+            machine: Machine::Vmx,
             modules: vec!["/lib/a.ko".into(), "/lib/b.ko nested=1".into()],
             directory: Some("/a dir".into()),
             environment: vec!["PATH=/bin".into(), "EMPTY=".into()],
@@ -127,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_not_an_item_is_named() {
-        for bytes in [&b"arg"[..], b"arg=x\0colour=red\0", b"=x"] {
+        for bytes in [&b"arg"[..], b"arg=x\0colour=red\0", b"=x", b"machine=pdp"] {
             let message = Task::from_bytes(bytes).unwrap_err().to_string();
             assert!(message.contains("is not an item"), "{message}");
         }
