@@ -19,7 +19,8 @@ pub fn run() -> Result<u8, Error> {
     match matches.subcommand() {
         Some(("boot", matches)) => boot::command(boot_options(matches)),
         Some(("lab", matches)) => match matches.subcommand() {
-            Some(("svm", matches)) => lab::command(lab_options(matches)),
+            Some(("svm", matches)) => lab::command(lab_options(lab::Machine::Svm, matches)),
+            Some(("vmx", matches)) => lab::command(lab_options(lab::Machine::Vmx, matches)),
             _ => Ok(2),
         },
         Some(("test", matches)) => test::command(test::Options {
@@ -189,8 +190,48 @@ fn timeout_of(matches: &ArgMatches) -> Duration {
 }
 
 fn lab_command() -> Command {
-    let svm = Command::new("svm")
-        .about("Runs a command on Linux's KVM in an emulated AMD machine, and returns its status")
+    let number =
+        |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
+    let cpus = number("cpus", "N").default_value("1");
+    let memory = number("memory", "MIB").value_parser(value_parser!(u64).range(128..=65536));
+    let svm = lab_machine(
+        "svm",
+        "Runs a command on Linux's KVM in an emulated AMD machine, and returns its status",
+        cpus.clone()
+            .value_parser(value_parser!(u32).range(1..=64))
+            .help("The machine's CPUs"),
+        memory
+            .clone()
+            .help("The machine's memory [default: 1024, or what the files need]"),
+    )
+    .arg(
+        Arg::new("timers")
+            .long("timers")
+            .value_name("HOW")
+            .default_value("periodic")
+            .value_parser(["periodic", "highres"])
+            .help("The machine's timers: at its clock's ticks, or when due (with one CPU)"),
+    );
+    // Its timers fire when they are due, and that cannot be chosen.
+    let vmx = lab_machine(
+        "vmx",
+        "The same in an emulated Intel machine, on a KVM that offers nested VMX",
+        cpus.value_parser(one_cpu)
+            .help("The machine's CPUs: there is one"),
+        memory.help("The machine's memory [default: 512, or what the files need]"),
+    );
+    Command::new("lab")
+        .about("Runs commands in an emulated machine that has hardware virtualization")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(svm)
+        .subcommand(vmx)
+}
+
+/// What the machines have in common.
+fn lab_machine(name: &'static str, about: &'static str, cpus: Arg, memory: Arg) -> Command {
+    Command::new(name)
+        .about(about)
         .arg(
             Arg::new("dir")
                 .long("dir")
@@ -198,29 +239,8 @@ fn lab_command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("The command runs in a copy of this directory"),
         )
-        .arg(
-            Arg::new("cpus")
-                .long("cpus")
-                .value_name("N")
-                .default_value("1")
-                .value_parser(value_parser!(u32).range(1..=64))
-                .help("The machine's CPUs"),
-        )
-        .arg(
-            Arg::new("timers")
-                .long("timers")
-                .value_name("HOW")
-                .default_value("periodic")
-                .value_parser(["periodic", "highres"])
-                .help("The machine's timers: at its clock's ticks, or when due (with one CPU)"),
-        )
-        .arg(
-            Arg::new("memory")
-                .long("memory")
-                .value_name("MIB")
-                .value_parser(value_parser!(u64).range(128..=65536))
-                .help("The machine's memory [default: 1024, or what the files need]"),
-        )
+        .arg(cpus)
+        .arg(memory)
         .arg(
             Arg::new("env")
                 .long("env")
@@ -238,19 +258,26 @@ fn lab_command() -> Command {
                 .last(true)
                 .value_parser(value_parser!(OsString))
                 .help("A program of DIR, of this host or of busybox, and its arguments"),
-        );
-    Command::new("lab")
-        .about("Runs commands in an emulated machine that has hardware virtualization")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(svm)
+        )
 }
 
-fn lab_options(matches: &ArgMatches) -> lab::Options {
+fn one_cpu(value: &str) -> Result<u32, &'static str> {
+    match value.parse() {
+        Ok(1) => Ok(1),
+        _ => Err("this machine has one CPU; `lab svm` can have more"),
+    }
+}
+
+fn lab_options(machine: lab::Machine, matches: &ArgMatches) -> lab::Options {
+    let timers = match machine {
+        lab::Machine::Svm => matches.get_one::<String>("timers").map(String::as_str),
+        lab::Machine::Vmx => None,
+    };
     lab::Options {
+        machine,
         directory: matches.get_one::<PathBuf>("dir").cloned(),
         cpus: matches.get_one("cpus").copied().unwrap_or(1),
-        timers: match matches.get_one::<String>("timers").map(String::as_str) {
+        timers: match timers {
             Some("highres") => lab::Timers::Highres,
             _ => lab::Timers::Periodic,
         },
@@ -305,5 +332,47 @@ mod tests {
             bench::names().iter().all(|name| message.contains(name)),
             "{message}"
         );
+    }
+
+    fn lab(arguments: &[&str]) -> Result<ArgMatches, clap::Error> {
+        let words = ["cargo xtask", "lab"].iter().chain(arguments);
+        let matches = command().try_get_matches_from(words)?;
+        Ok(matches.subcommand_matches("lab").unwrap().clone())
+    }
+
+    #[test]
+    fn both_machines_take_the_same_options() {
+        for (name, machine) in [("svm", lab::Machine::Svm), ("vmx", lab::Machine::Vmx)] {
+            let words = [
+                name,
+                "--cpus",
+                "1",
+                "--env",
+                "A=1",
+                "--timeout",
+                "5",
+                "--",
+                "ls",
+            ];
+            let matches = lab(&words).unwrap();
+            let options = lab_options(machine, matches.subcommand_matches(name).unwrap());
+            assert_eq!((options.machine, options.cpus), (machine, 1));
+            assert_eq!(options.timeout, Duration::from_secs(5));
+            assert_eq!(
+                (options.command, options.memory_mib),
+                (vec!["ls".into()], None)
+            );
+        }
+    }
+
+    #[test]
+    fn the_intel_machine_has_one_cpu_and_its_own_timers() {
+        let error = lab(&["vmx", "--cpus", "2", "--", "ls"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("one CPU"), "{error}");
+        let error = lab(&["vmx", "--timers", "highres", "--", "ls"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--timers"), "{error}");
+        assert!(lab(&["svm", "--cpus", "2", "--timers", "highres", "--", "ls"]).is_ok());
     }
 }

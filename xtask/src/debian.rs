@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! Debian packages: installed for the programs that must be there, or fetched and unpacked into
+//! Debian packages: installed for the programs and files that must be there, or fetched and unpacked into
 //! the target directory for the files in them. Nothing else on the host changes.
 
 use std::fs;
@@ -10,33 +10,26 @@ use std::process::{Command, Stdio};
 use crate::error::Error;
 use crate::{host, process, progress};
 
-/// A program and the package that holds it.
-pub type Program = (&'static str, &'static str);
+/// A program by its name, or a file by its whole path, and the package that holds it.
+pub type Needed = (&'static str, &'static str);
 
-/// Makes sure that the programs are there: installs their packages when we are root, and says
+/// Makes sure that programs and files are there: installs their packages when we are root, and says
 /// which command to run otherwise.
-pub fn ensure(programs: &[Program]) -> Result<(), Error> {
-    let missing = || {
-        programs
-            .iter()
-            .filter(|(program, _)| host::find_program(program).is_none())
-    };
+pub fn ensure(needed: &[Needed]) -> Result<(), Error> {
+    let missing = || needed.iter().filter(|(name, _)| !is_there(name));
     let mut packages: Vec<_> = missing().map(|(_, package)| *package).collect();
     packages.dedup();
     if packages.is_empty() {
         return Ok(());
     }
     need_apt("apt-get")?;
-    let names = |programs: Vec<&str>| programs.join(", ");
+    let names = |names: Vec<&str>| names.join(", ");
     if !host::is_root() {
         let (is, packages) = (
             if missing().count() == 1 { "is" } else { "are" },
             packages.join(" "),
         );
-        let missing = format!(
-            "{} {is}",
-            names(missing().map(|(program, _)| *program).collect())
-        );
+        let missing = format!("{} {is}", names(missing().map(|(name, _)| *name).collect()));
         return Err(Error::PackagesMissing { missing, packages });
     }
     progress::step(
@@ -51,6 +44,14 @@ pub fn ensure(programs: &[Program]) -> Result<(), Error> {
             })
         },
     )
+}
+
+fn is_there(name: &str) -> bool {
+    if name.starts_with('/') {
+        Path::new(name).is_file()
+    } else {
+        host::find_program(name).is_some()
+    }
 }
 
 /// Fetches `package` and unpacks it into the directory `into`, which is made.
@@ -194,8 +195,11 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_are_there_need_nothing() {
-        ensure(&[("sh", "dash"), ("ls", "coreutils")]).unwrap();
+    fn what_is_there_needs_nothing() {
+        ensure(&[("sh", "dash"), ("/etc/passwd", "base-passwd")]).unwrap();
+        assert!(!is_there("no-such-program") && !is_there("/no/such/file"));
+        // A directory is neither.
+        assert!(!is_there("/etc"));
     }
 
     #[test]

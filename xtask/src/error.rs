@@ -64,7 +64,7 @@ pub enum Error {
         "{missing} missing; install with: sudo apt-get install --no-install-recommends {packages}"
     )]
     PackagesMissing {
-        /// The programs that were looked for.
+        /// The programs and files that were looked for.
         missing: String,
         /// The packages that hold them.
         packages: String,
@@ -150,12 +150,17 @@ pub enum Error {
     },
 
     /// The time was up.
-    #[error("{what} took more than {} s and was ended; --timeout gives it more", limit.as_secs())]
+    #[error(
+        "{what} took more than {} s and was ended; --timeout gives it more{last_words}",
+        limit.as_secs()
+    )]
     Timeout {
         /// What ran.
         what: String,
         /// How long it may.
         limit: Duration,
+        /// The last that it said, each line begun by a line feed, or nothing.
+        last_words: String,
     },
 
     /// Nightly Rust is missing.
@@ -207,6 +212,14 @@ impl Error {
         move |source| Self::File {
             action,
             path,
+            source,
+        }
+    }
+
+    /// Wraps an I/O error with the program that was to be started.
+    pub fn start(program: &str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Start {
+            program: program.to_owned(),
             source,
         }
     }

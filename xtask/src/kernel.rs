@@ -127,6 +127,24 @@ pub struct Module {
     pub path: PathBuf,
 }
 
+impl Module {
+    /// The module, without the signature that its package gives it.
+    pub fn without_signature(&self) -> Result<Vec<u8>, Error> {
+        let image = fs::read(&self.source).map_err(Error::file("read", &self.source))?;
+        Ok(unsigned(&image).unwrap_or(&image).to_vec())
+    }
+}
+
+/// What stands before the signature of a module, if it has one. Appended to the module are: the
+/// signature, twelve bytes about it of which the last four are its length, and a line of text.
+fn unsigned(module: &[u8]) -> Option<&[u8]> {
+    let rest = module.strip_suffix(b"~Module signature appended~\n")?;
+    let (rest, length) = rest.split_last_chunk::<4>()?;
+    let rest = rest.get(..rest.len().checked_sub(8)?)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    rest.get(..rest.len().checked_sub(length)?)
+}
+
 /// Finds the path of module `name` in a list of paths. Within names, `-` and `_` are the same.
 fn find_module<'a>(list: &'a str, name: &str) -> Option<&'a str> {
     let same = |path: &str| {
@@ -178,5 +196,14 @@ mod tests {
         );
         assert!(list(b"\0depends=\0").is_empty());
         assert!(list(b"").is_empty());
+    }
+
+    #[test]
+    fn signatures_come_off() {
+        let tail = b"\0\0\0\0\0\0\0\0\0\0\0\x03~Module signature appended~\n";
+        let signed = [&b"ELF"[..], b"sig", tail].concat();
+        assert_eq!(unsigned(&signed), Some(&b"ELF"[..]));
+        assert_eq!(unsigned(b"ELF"), None);
+        assert_eq!(unsigned(&signed[5..]), None, "cut off");
     }
 }

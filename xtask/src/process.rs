@@ -127,6 +127,7 @@ impl Running {
                 Err(Error::Timeout {
                     what: format!("`{what}`"),
                     limit,
+                    last_words: String::new(),
                 })
             }
             _ => Ok(status),

@@ -120,6 +120,7 @@ fn wait(command: &mut Command) -> Result<u8, Error> {
 fn run_in_lab(program: &Path, host: Host, options: &Options) -> Result<u8, Error> {
     let command = [OsString::from(program)].into_iter();
     lab::command(lab::Options {
+        machine: lab::Machine::Svm,
         directory: None,
         // Two were seen to stand still while virtual machines come and go.
         cpus: 1,

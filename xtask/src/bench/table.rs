@@ -16,7 +16,7 @@ pub struct Benchmark {
     /// What it runs on.
     pub needs: Needs,
     /// Programs that it calls, and the Debian packages that hold them.
-    pub programs: &'static [debian::Program],
+    pub programs: &'static [debian::Needed],
     /// Who wrote its frame, and so what its options are.
     pub frame: Frame,
 }

@@ -16,7 +16,7 @@ use super::console::{self, Console};
 use super::{Boot, Outcome, flags};
 use crate::error::Error;
 use crate::initramfs::Initramfs;
-use crate::lab::{self, Job, Outputs};
+use crate::lab::{self, Job, Machine, Outputs};
 use crate::pack;
 use crate::pump;
 use crate::store::Store;
@@ -34,7 +34,7 @@ const COVERED_MEMORY_MIB: u64 = 256;
 
 /// Installs what the machine needs.
 pub fn prepare_host() -> Result<(), Error> {
-    lab::prepare_host()
+    lab::prepare_host(Machine::Svm)
 }
 
 /// Boots and waits for the end.
@@ -45,7 +45,7 @@ pub fn run(boot: Boot, workspace: &Workspace, store: Store) -> Result<Outcome, E
         timeout,
         json,
     } = boot;
-    let mut job = Job::new(workspace, &store)?;
+    let mut job = Job::new(workspace, &store, Machine::Svm)?;
     drop(store);
     pack::add_program(&mut job.tree, Path::new(VMM), &vmm)?;
     let moved = carry_in(&mut config, &mut job.tree)?;

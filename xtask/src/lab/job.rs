@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use guest_init::task::{self, Task};
+use guest_init::task::{self, Machine, Task};
 
-use super::machine::Timers;
+use super::svm::Timers;
 use crate::error::Error;
 use crate::initramfs::Initramfs;
 use crate::kernel::Kernel;
@@ -17,21 +17,25 @@ use crate::store::Store;
 use crate::workspace::Workspace;
 use crate::{guest, pack};
 
-/// The modules: the ports for output, and KVM.
-const MODULES: [&str; 3] = ["virtio_pci", "virtio_console", "kvm-amd"];
+/// The modules for QEMU's machine: the ports for output, and KVM.
+const SVM_MODULES: [&str; 3] = ["virtio_pci", "virtio_console", "kvm-amd"];
+
+/// The one for bochs's.
+const VMX_MODULES: [&str; 1] = [KVM_INTEL];
+const KVM_INTEL: &str = "kvm-intel";
 
 /// Everything that one run of the machine takes.
 #[derive(Debug)]
 pub struct Job {
-    /// The kernel's ELF image.
-    pub vmlinux: PathBuf,
+    /// The kernel, in the form that the machine boots.
+    pub kernel: PathBuf,
     /// The machine's files.
     pub tree: Initramfs,
     /// What process 1 has to do.
     pub task: Task,
-    /// The machine's CPUs.
+    /// The machine's CPUs. Bochs's has one.
     pub cpus: u32,
-    /// How the machine's timers fire.
+    /// How the timers of QEMU's machine fire.
     pub timers: Timers,
     /// The machine's memory in MiB, if it matters.
     pub memory_mib: Option<u64>,
@@ -43,16 +47,16 @@ pub struct Job {
 
 impl Job {
     /// A job without a command yet. Fetches and builds what is missing.
-    pub fn new(workspace: &Workspace, store: &Store) -> Result<Self, Error> {
+    pub fn new(workspace: &Workspace, store: &Store, machine: Machine) -> Result<Self, Error> {
         let init = guest::build_init(workspace)?;
         let kernel = Kernel::get(store)?;
         let mut tree = Initramfs::new();
-        let mut task = Task::default();
+        let mut task = Task {
+            machine,
+            modules: add_modules(&mut tree, &kernel, machine)?,
+            ..Task::default()
+        };
         tree.add_file("/init", &init)?;
-        for module in kernel.modules(&MODULES)? {
-            tree.add_file(&module.path, &module.source)?;
-            task.modules.push(module.path.into());
-        }
         tree.add_bytes("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")?;
         tree.add_bytes("/etc/group", "root:x:0:\n")?;
         tree.add_directory("/root")?;
@@ -70,9 +74,12 @@ impl Job {
             variable.push(path);
             task.environment.push(variable);
         }
-        let vmlinux = kernel.vmlinux(store)?;
+        let kernel = match machine {
+            Machine::Svm => kernel.vmlinux(store)?,
+            Machine::Vmx => kernel.vmlinuz(),
+        };
         Ok(Self {
-            vmlinux,
+            kernel,
             tree,
             task,
             cpus: 1,
@@ -122,4 +129,31 @@ impl Job {
     pub fn finish(&mut self) -> Result<(), Error> {
         self.tree.add_bytes(task::PATH, self.task.to_bytes())
     }
+}
+
+/// Adds the modules that the machine needs and returns what process 1 loads.
+fn add_modules(
+    tree: &mut Initramfs,
+    kernel: &Kernel,
+    machine: Machine,
+) -> Result<Vec<OsString>, Error> {
+    let names: &[&str] = match machine {
+        Machine::Svm => &SVM_MODULES,
+        Machine::Vmx => &VMX_MODULES,
+    };
+    let mut loaded = Vec::new();
+    for module in kernel.modules(names)? {
+        match machine {
+            Machine::Svm => tree.add_file(&module.path, &module.source)?,
+            // Checking the signatures takes bochs several seconds.
+            Machine::Vmx => tree.add_bytes(&module.path, module.without_signature()?)?,
+        }
+        let nested = module.path.file_stem() == Some(KVM_INTEL.as_ref());
+        let mut words = OsString::from(module.path);
+        if nested {
+            words.push(" nested=1");
+        }
+        loaded.push(words);
+    }
+    Ok(loaded)
 }

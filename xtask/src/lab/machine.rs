@@ -1,207 +1,90 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The machine: QEMU's command line.
-//!
-//! An AMD CPU with SVM, emulated instruction by instruction, so that it needs nothing of the host.
-//! The kernel's console is one serial port; what the command prints, and the report of process 1,
-//! come on virtio-serial ports, which change no byte and are fast.
+//! What the two machines have in common, and which does what.
 
-use std::ffi::OsString;
-use std::path::Path;
+use std::fs::File;
+use std::io::PipeReader;
 
-use guest_init::task;
+use guest_init::task::Machine;
 
-/// The program to start.
-pub const QEMU: &str = "qemu-system-x86_64";
+use super::channels::Channels;
+use super::job::Job;
+use super::{svm, vmx};
+use crate::debian::{self, Needed};
+use crate::error::Error;
+use crate::process::Running;
 
-/// The least memory, in MiB.
-const BASE_MEMORY_MIB: u64 = 1024;
-
-/// What the kernel and a nested guest take beside the packed files, in MiB.
-const HEADROOM_MIB: u64 = 512;
-
-/// One run's settings.
-#[derive(Clone, Copy, Debug)]
-pub struct Machine<'a> {
-    /// The kernel, an ELF image.
-    pub vmlinux: &'a Path,
-    /// The number of a descriptor that the initramfs can be read from.
-    pub initrd: i32,
-    /// How many CPUs.
-    pub cpus: u32,
-    /// How much memory, in MiB.
-    pub memory_mib: u64,
-    /// How its kernel's timers fire.
-    pub timers: Timers,
-    /// The host's time stamp counter, in kHz.
-    pub tsc_khz: u64,
-    /// The numbers of the descriptors for the kernel's log and the three ports.
-    pub outputs: Channels<i32>,
+/// The initramfs, in a file that has no name any more.
+#[derive(Debug)]
+pub struct Initrd {
+    /// The file.
+    pub file: File,
+    /// Its size.
+    pub size: u64,
 }
 
-/// How the timers of the machine's kernel fire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Timers {
-    /// At the next tick of a periodic clock, 4 ms apart.
-    #[default]
-    Periodic,
-    /// When they are due. For a machine with one CPU: with two it was seen to stand still, as if an
-    /// interrupt of the timer that is set anew each time had been lost while a nested guest was
-    /// entered or left. A periodic one comes again.
-    Highres,
+/// A machine that runs.
+#[derive(Debug)]
+pub struct Started {
+    /// The emulator. Its standard error is a pipe.
+    pub running: Running,
+    /// What comes out of the machine.
+    pub outputs: Channels<PipeReader>,
 }
 
-impl Timers {
-    fn kernel_arguments(self) -> &'static str {
-        match self {
-            Self::Periodic => "highres=off nohz=off",
-            Self::Highres => "highres=on",
-        }
+/// Installs what the machine needs.
+pub fn prepare_host(machine: Machine) -> Result<(), Error> {
+    let needed: &[Needed] = match machine {
+        Machine::Svm => &svm::NEEDED,
+        Machine::Vmx => &vmx::NEEDED,
+    };
+    debian::ensure(needed)
+}
+
+/// Starts the machine.
+pub fn start(job: &Job, initrd: Initrd, memory_mib: u64) -> Result<Started, Error> {
+    match job.task.machine {
+        Machine::Svm => svm::start(job, initrd, memory_mib),
+        Machine::Vmx => vmx::start(job, initrd, memory_mib),
     }
 }
 
-/// One of something for each way out of the machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Channels<T> {
-    /// The kernel's console.
-    pub console: T,
-    /// The command's standard output.
-    pub stdout: T,
-    /// The command's standard error.
-    pub stderr: T,
-    /// The report.
-    pub report: T,
-}
-
-/// How much memory a machine needs for an initramfs of this size: the archive and its files are
-/// there at the same time.
-pub fn memory_for(initrd_size: u64) -> u64 {
-    let needed = HEADROOM_MIB + (initrd_size >> 20) * 2;
-    needed.max(BASE_MEMORY_MIB)
-}
-
-impl Machine<'_> {
-    /// QEMU's arguments.
-    pub fn arguments(&self) -> Vec<OsString> {
-        let Self {
-            initrd,
-            cpus,
-            memory_mib,
-            timers,
-            tsc_khz,
-            outputs,
-            ..
-        } = self;
-        // rootfstype: the other kind of initramfs, tmpfs, holds no more than half of the memory.
-        // tsc_early_khz: the guest sees the host's counter, and measuring it on a busy host goes
-        // wrong by far.
-        let kernel_line = format!(
-            "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check \
-             random.trust_cpu=on {} rootfstype=ramfs tsc_early_khz={tsc_khz}",
-            timers.kernel_arguments()
-        );
-        let mut arguments: Vec<OsString> = [
-            "-nodefaults -no-user-config -no-reboot -display none -monitor none",
-            "-machine q35 -accel tcg,thread=multi -cpu max,-xsave",
-            &format!("-smp {cpus} -m {memory_mib}"),
-            "-device isa-debug-exit,iobase=0xf4,iosize=4",
-            "-device virtio-serial-pci",
-        ]
-        .join(" ")
-        .split(' ')
-        .map(OsString::from)
-        .collect();
-        let mut add = |option: &str, value: &str| {
-            arguments.extend([OsString::from(option), OsString::from(value)]);
-        };
-        let ports = [
-            ("stdout", outputs.stdout, task::STDOUT_PORT),
-            ("stderr", outputs.stderr, task::STDERR_PORT),
-            ("report", outputs.report, task::REPORT_PORT),
-        ];
-        let all = [("console", outputs.console, "")].into_iter().chain(ports);
-        for (set, (id, fd, name)) in (1..).zip(all) {
-            add("-add-fd", &format!("fd={fd},set={set}"));
-            add(
-                "-chardev",
-                &format!("file,id={id},path=/dev/fdset/{set},append=on"),
-            );
-            if name.is_empty() {
-                add("-serial", &format!("chardev:{id}"));
-            } else {
-                add(
-                    "-device",
-                    &format!("virtserialport,chardev={id},name={name}"),
-                );
-            }
-        }
-        add("-append", &kernel_line);
-        add("-initrd", &format!("/proc/self/fd/{initrd}"));
-        arguments.extend(["-kernel".into(), self.vmlinux.into()]);
-        arguments
+/// The emulator, for messages.
+pub fn emulator(machine: Machine) -> &'static str {
+    match machine {
+        Machine::Svm => "QEMU",
+        Machine::Vmx => "bochs",
     }
+}
+
+/// What matters of the last that the emulator said on standard error.
+pub fn complaints(machine: Machine, said: &str) -> String {
+    match machine {
+        Machine::Svm => said.to_owned(),
+        Machine::Vmx => vmx::complaints(said),
+    }
+}
+
+/// How much memory a machine needs for an initramfs of this size, in MiB: the archive and its files
+/// are there at the same time.
+pub fn memory_for(machine: Machine, initrd_size: u64) -> u64 {
+    // The least, and what the kernel and a nested guest take beside the files.
+    let (least, headroom) = match machine {
+        Machine::Svm => (1024, 512),
+        Machine::Vmx => (512, 384),
+    };
+    (headroom + (initrd_size >> 20) * 2).max(least)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn arguments() -> Vec<String> {
-        let machine = Machine {
-            vmlinux: Path::new("/a dir/vmlinux"),
-            initrd: 9,
-            cpus: 2,
-            memory_mib: 1024,
-            timers: Timers::Periodic,
-            tsc_khz: 2_000_123,
-            outputs: Channels {
-                console: 3,
-                stdout: 4,
-                stderr: 5,
-                report: 6,
-            },
-        };
-        machine
-            .arguments()
-            .into_iter()
-            .map(|word| word.into_string().unwrap())
-            .collect()
-    }
-
-    /// The values of all options of this name.
-    fn values(option: &str) -> Vec<String> {
-        let arguments = arguments();
-        let pairs = arguments.iter().zip(arguments.iter().skip(1));
-        pairs
-            .filter(|(name, _)| *name == option)
-            .map(|(_, value)| value.clone())
-            .collect()
-    }
-
-    #[test]
-    fn settings_reach_the_command_line() {
-        assert_eq!(values("-smp"), ["2"]);
-        assert_eq!(values("-m"), ["1024"]);
-        assert_eq!(values("-kernel"), ["/a dir/vmlinux"]);
-        assert_eq!(values("-initrd"), ["/proc/self/fd/9"]);
-        assert!(values("-append")[0].ends_with(" tsc_early_khz=2000123"));
-    }
-
-    #[test]
-    fn each_descriptor_has_its_device() {
-        assert_eq!(
-            values("-add-fd"),
-            ["fd=3,set=1", "fd=4,set=2", "fd=5,set=3", "fd=6,set=4"]
-        );
-        assert_eq!(values("-serial"), ["chardev:console"]);
-        let devices = values("-device");
-        assert!(devices.contains(&"virtserialport,chardev=report,name=lab.report".to_owned()));
-    }
-
     #[test]
     fn memory_grows_with_the_files() {
-        assert_eq!(memory_for(0), 1024);
-        assert_eq!(memory_for(100 << 20), 1024);
-        assert_eq!(memory_for(1000 << 20), 2512);
+        let svm = |size_mib: u64| memory_for(Machine::Svm, size_mib << 20);
+        assert_eq!((svm(0), svm(100), svm(1000)), (1024, 1024, 2512));
+        let vmx = |size_mib: u64| memory_for(Machine::Vmx, size_mib << 20);
+        assert_eq!((vmx(0), vmx(64), vmx(100)), (512, 512, 584));
     }
 }

@@ -2,37 +2,41 @@
 
 //! `cargo xtask lab`: runs a command in an emulated machine that has hardware virtualization.
 
+mod bochsrc;
+mod channels;
+mod disc;
 mod job;
 mod machine;
+mod report;
 mod run;
+mod svm;
+mod vmx;
 
+pub use guest_init::task::Machine;
 pub use job::Job;
-pub use machine::Timers;
+pub use machine::prepare_host;
 pub use run::{Outputs, run};
+pub use svm::Timers;
 
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::debian;
 use crate::error::Error;
 use crate::store::Store;
 use crate::workspace::Workspace;
 
-/// Installs what the machine needs.
-pub fn prepare_host() -> Result<(), Error> {
-    debian::ensure(&[(machine::QEMU, "qemu-system-x86")])
-}
-
 /// What the user asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Which machine.
+    pub machine: Machine,
     /// A directory whose contents the command finds in its working directory.
     pub directory: Option<PathBuf>,
-    /// The machine's CPUs.
+    /// The machine's CPUs. Bochs's has one.
     pub cpus: u32,
-    /// How the machine's timers fire.
+    /// How the timers of QEMU's machine fire.
     pub timers: Timers,
     /// The machine's memory in MiB; as much as the packed files ask for, when not given.
     pub memory_mib: Option<u64>,
@@ -46,10 +50,10 @@ pub struct Options {
 
 /// Runs the command and returns its status.
 pub fn command(options: Options) -> Result<u8, Error> {
-    prepare_host()?;
+    prepare_host(options.machine)?;
     let workspace = Workspace::find()?;
     let store = Store::open(&workspace.target)?;
-    let mut job = Job::new(&workspace, &store)?;
+    let mut job = Job::new(&workspace, &store, options.machine)?;
     drop(store);
     (job.cpus, job.memory_mib, job.timeout) = (options.cpus, options.memory_mib, options.timeout);
     job.timers = options.timers;
