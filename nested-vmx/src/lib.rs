@@ -19,6 +19,10 @@
     doc = "- [`generate`]: states that are valid, or break just one rule, from random bytes."
 )]
 #![cfg_attr(
+    all(feature = "kvm", target_arch = "x86_64", target_os = "linux"),
+    doc = "- [`kvm`]: KVM's nested state, read, judged and restored."
+)]
+#![cfg_attr(
     feature = "model",
     doc = "- [`model`]: a model of the processor and of everything else, for tests."
 )]
@@ -40,6 +44,8 @@ pub mod exit_reason;
 pub mod generate;
 pub mod instruction_error;
 pub mod interruption;
+#[cfg(all(feature = "kvm", target_arch = "x86_64", target_os = "linux"))]
+pub mod kvm;
 pub mod l0;
 pub mod memory;
 #[cfg(feature = "model")]

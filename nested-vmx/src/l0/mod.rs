@@ -55,6 +55,9 @@ pub use snapshot::{Snapshot, SnapshotError};
 pub use state::{NonRoot, Operation, Root, Run};
 pub use vmcs02::MsrBitmap;
 
+#[cfg(all(feature = "kvm", target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use event::priority;
+
 use alloc::boxed::Box;
 
 use crate::capability::Capabilities;

@@ -5,7 +5,7 @@
 mod exception;
 mod pending;
 pub(super) mod posted;
-pub(super) mod priority;
+pub(crate) mod priority;
 
 pub use exception::{Class, PendingException};
 pub use pending::PendingEvents;

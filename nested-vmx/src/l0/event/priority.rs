@@ -14,7 +14,7 @@ use crate::vmcs::Vmcs;
 
 /// What the decision depends on.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::l0) struct Situation<'a> {
+pub(crate) struct Situation<'a> {
     /// What L1 wants.
     pub vmcs12: &'a Vmcs,
     /// What waits.
@@ -39,7 +39,7 @@ pub(in crate::l0) struct Situation<'a> {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::l0) enum Next {
+pub(crate) enum Next {
     /// No event waits that could be taken now.
     Nothing,
     /// An event waits, and L2 must be entered before it can be taken.
@@ -78,7 +78,7 @@ pub(in crate::l0) enum Next {
 
 /// A signal without effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::l0) enum Signal {
+pub(crate) enum Signal {
     /// INIT, in the wait-for-SIPI state.
     Init,
     /// A start-up IPI, in any other.
@@ -153,7 +153,7 @@ impl Situation<'_> {
 }
 
 /// The next event.
-pub(in crate::l0) fn next(situation: &Situation<'_>) -> Next {
+pub(crate) fn next(situation: &Situation<'_>) -> Next {
     let pending = situation.pending;
     let waits_for_sipi = situation.activity == activity::WAIT_FOR_SIPI;
     if pending.triple_fault {
