@@ -10,6 +10,7 @@ pub mod entry_checks;
 pub mod ept_walk;
 pub mod kernel_image;
 pub mod nested_sequences;
+pub mod nested_state;
 pub mod operands;
 pub mod requests;
 pub mod run_loop;
@@ -26,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("ept_walk", ept_walk::run),
     ("kernel_image", kernel_image::run),
     ("nested_sequences", nested_sequences::run),
+    ("nested_state", nested_state::run),
     ("operands", operands::run),
     ("requests", requests::run),
     ("run_loop", run_loop::run),
