@@ -2,7 +2,10 @@
 
 //! The virtual machine as KVM has it: memory, interrupt controllers, timer, vCPUs.
 
-use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
+use kvm_bindings::{
+    KVM_CAP_SPLIT_IRQCHIP, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_msi, kvm_pit_config,
+    kvm_userspace_memory_region,
+};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use thiserror::Error;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
@@ -26,7 +29,20 @@ pub(crate) fn ioctl(ioctl: &'static str) -> impl Fn(errno::Error) -> VmError {
     move |source| VmError { ioctl, source }
 }
 
-/// A virtual machine. KVM emulates its PICs, I/O APIC, local APICs and PIT.
+/// Who emulates the interrupt controllers. The local APICs are KVM's in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InterruptControllers {
+    /// KVM has the PICs, the I/O APIC and the PIT too.
+    #[default]
+    Kernel,
+    /// The VMM has the PICs and the I/O APIC (KVM_CAP_SPLIT_IRQCHIP); there is no PIT.
+    Split,
+}
+
+/// How many interrupt lines the I/O APIC of a VMM may have.
+const SPLIT_LINES: u64 = 24;
+
+/// A virtual machine.
 #[derive(Debug)]
 pub struct Vm {
     // The VM goes before the memory that it uses.
@@ -35,24 +51,41 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Makes a VM with this memory and without vCPUs.
+    /// Makes a VM with this memory and without vCPUs. KVM emulates its interrupt controllers.
     ///
     /// # Errors
     /// When KVM refuses.
     pub fn new(kvm: &Kvm, memory: GuestMemoryMmap) -> Result<Self, VmError> {
+        Self::with_interrupts(kvm, memory, InterruptControllers::Kernel)
+    }
+
+    /// As [`Self::new`], with these interrupt controllers.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn with_interrupts(
+        kvm: &Kvm,
+        memory: GuestMemoryMmap,
+        interrupts: InterruptControllers,
+    ) -> Result<Self, VmError> {
         let fd = kvm.create_vm().map_err(ioctl("KVM_CREATE_VM"))?;
         // Both must be set before there are vCPUs. Only old Intel processors need them.
         fd.set_identity_map_address(layout::KVM_IDENTITY_MAP)
             .map_err(ioctl("KVM_SET_IDENTITY_MAP_ADDR"))?;
         fd.set_tss_address(layout::KVM_TSS as usize)
             .map_err(ioctl("KVM_SET_TSS_ADDR"))?;
-        fd.create_irq_chip().map_err(ioctl("KVM_CREATE_IRQCHIP"))?;
-        let pit = kvm_pit_config {
-            // Port 0x61 too, by which guests wait for the timer to calibrate others.
-            flags: KVM_PIT_SPEAKER_DUMMY,
-            ..Default::default()
-        };
-        fd.create_pit2(pit).map_err(ioctl("KVM_CREATE_PIT2"))?;
+        match interrupts {
+            InterruptControllers::Kernel => create_interrupt_controllers(&fd)?,
+            InterruptControllers::Split => {
+                let mut split = kvm_enable_cap {
+                    cap: KVM_CAP_SPLIT_IRQCHIP,
+                    ..Default::default()
+                };
+                split.args[0] = SPLIT_LINES;
+                fd.enable_cap(&split)
+                    .map_err(ioctl("KVM_ENABLE_CAP of KVM_CAP_SPLIT_IRQCHIP"))?;
+            }
+        }
         for (region, slot) in memory.iter().zip(0..) {
             let region = kvm_userspace_memory_region {
                 slot,
@@ -84,6 +117,25 @@ impl Vm {
             .map_err(ioctl("KVM_CREATE_VCPU"))
     }
 
+    /// Delivers a message-signalled interrupt: what a device writes, to which address. Returns whether
+    /// a local APIC took it.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn signal_msi(&self, address: u64, data: u32) -> Result<bool, VmError> {
+        let message = kvm_msi {
+            address_lo: address as u32,
+            address_hi: (address >> 32) as u32,
+            data,
+            ..Default::default()
+        };
+        let taken = self
+            .fd
+            .signal_msi(message)
+            .map_err(ioctl("KVM_SIGNAL_MSI"))?;
+        Ok(taken > 0)
+    }
+
     /// A write to `event` is an edge on interrupt line `line`.
     ///
     /// # Errors
@@ -93,4 +145,15 @@ impl Vm {
             .register_irqfd(event, line)
             .map_err(ioctl("KVM_IRQFD"))
     }
+}
+
+/// The PICs, the I/O APIC and the PIT.
+fn create_interrupt_controllers(fd: &VmFd) -> Result<(), VmError> {
+    fd.create_irq_chip().map_err(ioctl("KVM_CREATE_IRQCHIP"))?;
+    let pit = kvm_pit_config {
+        // Port 0x61 too, by which guests wait for the timer to calibrate others.
+        flags: KVM_PIT_SPEAKER_DUMMY,
+        ..Default::default()
+    };
+    fd.create_pit2(pit).map_err(ioctl("KVM_CREATE_PIT2"))
 }

@@ -4,6 +4,8 @@ l1_storm:
     mov ebx, {SCENARIOS}
     call l1_set_up_vmcs
     jc l1_end
+    mov rsi, [rbx + {R_FIELDS}]
+    call l1_write_fields
     mov r12d, {FIRST_VECTOR}
     // One iteration: inject, enter, and enter again until L2 calls.
 1:  mov rax, [{SHARED_STOP}]

@@ -41,6 +41,8 @@ impl<'a> RestorePlan<'a> {
         Step::ALL.iter().copied().filter(move |step| match step {
             Step::CapabilityMsrs => !state.capability_msrs.is_empty(),
             Step::Smm => state.events.smi.smm != 0,
+            // KVM on a host without XSAVE has none, and takes none.
+            Step::Xcrs => state.xcrs.nr_xcrs != 0,
             Step::Xsave => state.xsave.is_some(),
             Step::Lapic => state.lapic.is_some(),
             Step::Msrs => !state.msrs.is_empty(),
