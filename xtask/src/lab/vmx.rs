@@ -93,21 +93,26 @@ fn hide_display() -> io::Result<()> {
     Ok(())
 }
 
-/// What matters in bochs's log: why it gave up, or else all of it. That the machine asked for its
-/// end is, to bochs, such a reason.
+/// What matters in bochs's log: why it gave up, or else its errors.
 pub fn complaints(log: &str) -> String {
     let reasons = log.lines().filter_map(|line| line.split_once(">>PANIC<<"));
     let mut reasons = reasons.map(|(_, reason)| reason.trim());
-    match reasons.find(|reason| !reason.contains("shutdown requested")) {
+    match reasons.find(|reason| !reason.contains(SHUTDOWN)) {
         Some(reason) => format!("it gave up: {reason}\n"),
         None => log
             .lines()
-            .filter(|line| !line.contains("shutdown requested"))
             .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()))
+            .filter(|line| [SHUTDOWN, UNKNOWN_MSR].iter().all(|it| !line.contains(it)))
             .map(|line| format!("{line}\n"))
             .collect(),
     }
 }
+
+/// That the machine asked for its end is, to bochs, a reason to give up.
+const SHUTDOWN: &str = "shutdown requested";
+
+/// The kernel tries many registers that there may be.
+const UNKNOWN_MSR: &str = "MSR: Unknown register";
 
 #[cfg(test)]
 mod tests {
@@ -125,11 +130,11 @@ mod tests {
     #[test]
     fn an_end_that_was_asked_for_is_no_reason() {
         let log = "00000000012e[CPU0  ] RDMSR: Unknown register 0x8b\n\
+                   00000000013e[CPU0  ] VMFAIL: VMLAUNCH\n\
                    02284015733p[UNMAP ] >>PANIC<< Shutdown port: shutdown requested\n\
                    ======\nBochs is exiting with the following message:\n\
                    [UNMAP ] Shutdown port: shutdown requested\n======\n";
-        let rest = "00000000012e[CPU0  ] RDMSR: Unknown register 0x8b\n";
-        assert_eq!(complaints(log), rest);
+        assert_eq!(complaints(log), "00000000013e[CPU0  ] VMFAIL: VMLAUNCH\n");
     }
 
     #[test]
