@@ -2,6 +2,7 @@
 
 //! `cargo xtask test`: everything that is checked, one line a stage.
 
+mod lab;
 mod report;
 mod stage;
 mod stages;

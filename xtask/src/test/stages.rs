@@ -2,23 +2,15 @@
 
 //! The stages, in order: what is quick and likely to fail comes first.
 
-use std::path::PathBuf;
 use std::process::Command;
 
+use super::lab;
 use super::stage::{Stage, Step};
 use crate::workspace::Workspace;
 use crate::{process, tools};
 
 /// Seconds for each fuzz target in the full run.
 const FUZZ_SECONDS: &str = "15";
-
-/// Seconds that the runner's tests may take in the emulated machine.
-const LAB_SECONDS: &str = "900";
-
-/// On the machine's one CPU, where the guest and who kicks it take turns, a kick waits for the next
-/// tick; the 100,000 are for the host's own KVM. (With two CPUs the machine was seen to stand still
-/// while VMs come and go. Why is not known.)
-const LAB_KICKS: &str = "VCPU_RUNNER_KICKS=2000";
 
 /// For how long each mixture of what may be asked of a vCPU goes on: some seconds in the tests that a
 /// developer runs, a minute in the full run.
@@ -36,9 +28,8 @@ pub fn all(workspace: &Workspace, full: bool) -> Vec<Stage> {
         loom(workspace),
         corpora(workspace),
         lab_boot(),
-        lab_kvm_tests(workspace),
-        lab_immediate_exits(workspace, mixture),
     ];
+    stages.extend(lab::stages(workspace, mixture));
     if full {
         stages.extend([benchmarks(), deny(workspace), coverage(), fuzzing()]);
     }
@@ -124,42 +115,6 @@ fn xtask(arguments: &[&str]) -> Command {
 fn lab_boot() -> Stage {
     let boot = xtask(&["boot", "--accel", "lab-svm", "--json"]);
     Stage::new("lab svm: the VMM boots the stock kernel", [boot])
-}
-
-fn lab_kvm_tests(workspace: &Workspace) -> Stage {
-    let name = "lab svm: the runner's tests on its KVM";
-    lab_tests(workspace, name, "kvm", &["--env", LAB_KICKS])
-}
-
-fn lab_immediate_exits(workspace: &Workspace, mixture: &'static str) -> Stage {
-    let name = "lab svm: immediate exits on its KVM";
-    // A timer is one of the mechanisms.
-    let options = ["--timers", "highres", "--env", mixture];
-    lab_tests(workspace, name, "immediate_exit", &options)
-}
-
-/// Runs the runner's tests in `program` in the emulated machine.
-fn lab_tests(
-    workspace: &Workspace,
-    name: &'static str,
-    program: &'static str,
-    options: &[&'static str],
-) -> Stage {
-    let workspace = workspace.clone();
-    let options = options.to_vec();
-    let run: Step = Box::new(move || {
-        let build = ["test", "--no-run", "--package", "vcpu-runner"];
-        let build = [&build[..], &["--test", program]].concat();
-        let tests: PathBuf = workspace.build_one(&build, program)?;
-        let mut command = xtask(&["lab", "svm", "--cpus", "1", "--timeout", LAB_SECONDS]);
-        command
-            .args(options)
-            .arg("--")
-            .arg(tests)
-            .args(["--show-output", "--test-threads=1"]);
-        Ok(command)
-    });
-    Stage::prepared(name, vec![run])
 }
 
 /// That the benchmarks run. Times are for who looks at them.
