@@ -24,6 +24,7 @@ pub fn run() -> Result<u8, Error> {
             _ => Ok(2),
         },
         Some(("test", matches)) => test::command(test::Options {
+            only: matches.get_one("stage").cloned(),
             full: matches.get_flag("full"),
             verbose: matches.get_flag("verbose"),
         }),
@@ -63,6 +64,11 @@ fn test_command() -> Command {
     };
     Command::new("test")
         .about("Runs every check and test, and shows a table of them")
+        .arg(
+            Arg::new("stage").value_name("STAGE").help(
+                "Only the stages in whose names this stands, such as 'lab vmx' [default: all]",
+            ),
+        )
         .arg(flag(
             "full",
             "Also the benchmarks, cargo-deny, coverage, and each fuzz target for 15 s",

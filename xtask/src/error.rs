@@ -163,6 +163,15 @@ pub enum Error {
         last_words: String,
     },
 
+    /// A stage that there is not.
+    #[error("no stage has {only:?} in its name; there are: {known}")]
+    NoStage {
+        /// What was asked for.
+        only: String,
+        /// All that there are.
+        known: String,
+    },
+
     /// Nightly Rust is missing.
     #[error("the nightly toolchain is missing; install it with: rustup toolchain install nightly")]
     NoNightly,
@@ -230,7 +239,7 @@ impl Error {
             Self::Timeout { .. } => 124,
             Self::CommandNotFound(_) => 127,
             Self::Program { .. } => 126,
-            Self::Flags(_) | Self::NotABoot => 2,
+            Self::Flags(_) | Self::NotABoot | Self::NoStage { .. } => 2,
             // Like any boot that comes to nothing.
             Self::Vmm(_) => 1,
             Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(255),
