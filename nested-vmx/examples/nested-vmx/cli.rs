@@ -49,7 +49,7 @@ fn command() -> Command {
     };
     Command::new("nested-vmx")
         .about("Explains a vmcs12 or a nested state of KVM's, and whether a VM entry accepts it")
-        .after_help("Status: 0 if a VM entry succeeds, 1 if it fails, 2 for bad input.")
+        .after_help("Status: 0 if KVM takes it and a VM entry succeeds, 1 if not, 2 for bad input.")
         .arg(
             Arg::new("FILE")
                 .required(true)

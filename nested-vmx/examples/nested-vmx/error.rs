@@ -47,12 +47,6 @@ pub enum Problem {
     /// A nested state's size is not that of the file.
     #[error("the nested state says that it has {said} bytes, the file has {found}: it is cut off")]
     CutOff { said: u32, found: usize },
-    /// A nested state has a vmcs12 pointer and no vmcs12.
-    #[error("the nested state has a current VMCS at {0:#x}, and ends before it")]
-    NoVmcs(u64),
-    /// A nested state's size leaves a part of a VMCS.
-    #[error("a nested state has 128, 4224 or 8320 bytes, this has {0}")]
-    Part(u32),
     /// A line is no assignment.
     #[error("line {line}: {text:?} is not NAME=NUMBER")]
     Assignment { line: usize, text: String },

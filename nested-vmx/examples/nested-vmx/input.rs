@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use nested_vmx::kvm::{HEADER_SIZE, NestedState};
 use nested_vmx::vmcs::{Encoding, Field, KVM_REVISION, REGION_SIZE, Vmcs};
 
 use super::cli::Kind;
 use super::error::{Error, Problem};
-use super::nested_state::{HEADER, NestedState};
+use super::nested_state;
 
 /// What a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl Input {
         match kind {
             Kind::Vmcs12 => vmcs12(bytes).map(|vmcs| Self::Vmcs12(Box::new(vmcs))),
             Kind::NestedState => {
-                NestedState::parse(bytes).map(|state| Self::NestedState(Box::new(state)))
+                nested_state::parse(bytes).map(|state| Self::NestedState(Box::new(state)))
             }
             Kind::Text => {
                 let text = std::str::from_utf8(bytes).map_err(|_| Problem::NotText)?;
@@ -81,7 +82,7 @@ fn guess(bytes: &[u8]) -> Result<Kind, Problem> {
 }
 
 /// More than this is no vmcs12 alone.
-const HEADER_AND_VMCS: usize = HEADER + Field::KVM_LAYOUT_END;
+const HEADER_AND_VMCS: usize = HEADER_SIZE + Field::KVM_LAYOUT_END;
 
 /// The region that begins with these bytes: KVM writes 998 of the 4096.
 pub fn vmcs12(bytes: &[u8]) -> Result<Vmcs, Problem> {

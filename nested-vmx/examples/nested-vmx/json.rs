@@ -3,17 +3,18 @@
 //! The report as JSON. Numbers of 64 bits are strings, as `"0x1234"`: not every reader of JSON has
 //! so many.
 
+use nested_vmx::kvm::{Judgement, NestedState};
 use nested_vmx::vmcs::LaunchState;
 use serde_json::{Map, Value, json};
 
-use super::nested_state::{NestedState, names};
+use super::nested_state::{names, words};
 use super::report::{Explained, Report, remedy};
 use super::text::instruction;
 
 /// The whole report, with an end of line.
 pub fn render(report: &Report) -> String {
     let value = json!({
-        "nested_state": report.nested_state.as_ref().map(nested_state),
+        "nested_state": report.nested_state.as_ref().map(|state| nested_state(state, &report.judgement)),
         "vmcs12": report.vmcs12.as_ref().map(vmcs12),
         "accepted": report.is_accepted(),
     });
@@ -24,20 +25,32 @@ fn hexadecimal(value: u64) -> String {
     format!("{value:#x}")
 }
 
-fn pointer(value: u64) -> Option<String> {
-    (value != u64::MAX).then(|| hexadecimal(value))
-}
-
-fn nested_state(state: &NestedState) -> Value {
+fn nested_state(state: &NestedState, judgement: &Judgement) -> Value {
+    let refusals: Vec<Value> = judgement
+        .refusals()
+        .iter()
+        .map(|refusal| {
+            let [sentence, remedy] = words(refusal);
+            json!({
+                "rule": refusal.id(),
+                "errno": refusal.errno().to_string(),
+                "sentence": sentence,
+                "remedy": remedy,
+            })
+        })
+        .collect();
+    let shadow = state.shadow_vmcs12();
     json!({
-        "size": state.size,
-        "flags": names(state.flags.into(), NestedState::FLAGS),
-        "vmxon": pointer(state.vmxon),
-        "current": pointer(state.vmcs12),
-        "smm_flags": names(state.smm_flags.into(), NestedState::SMM_FLAGS),
-        "header_flags": names(state.header_flags.into(), NestedState::HEADER_FLAGS),
-        "preemption_timer_deadline": hexadecimal(state.preemption_timer_deadline),
-        "shadow_revision": state.shadow.as_ref().map(|shadow| hexadecimal(shadow.revision().into())),
+        "size": state.size(),
+        "flags": names(state.flags()),
+        "vmxon": state.vmxon().map(hexadecimal),
+        "current": state.current().map(hexadecimal),
+        "smm_flags": names(state.smm_flags()),
+        "header_flags": names(state.header_flags()),
+        "preemption_timer_deadline": state.preemption_timer_deadline().map(hexadecimal),
+        "shadow_revision": shadow.map(|shadow| hexadecimal(shadow.revision().into())),
+        "refusals": refusals,
+        "doubts": judgement.doubts().iter().map(|doubt| doubt.rule.id()).collect::<Vec<_>>(),
     })
 }
 

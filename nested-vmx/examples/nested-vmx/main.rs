@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! Explains a vmcs12, or the nested state of a vCPU as KVM saves it: its fields by group, whether a
-//! VM entry with it succeeds, and what to change if not.
+//! Explains a vmcs12, or the nested state of a vCPU as KVM saves it: whether KVM takes it back, its
+//! fields by group, whether a VM entry with it succeeds, and what to change if not. For x86-64 Linux.
 //!
 //! ```sh
 //! cargo run -p nested-vmx --example nested-vmx -- FILE
@@ -9,7 +9,7 @@
 //! cargo run -p nested-vmx --example nested-vmx -- --help
 //! ```
 //!
-//! The status is 0 if a VM entry succeeds, 1 if it fails, and 2 if an input cannot be read or
+//! The status is 0 if KVM takes it and a VM entry succeeds, 1 if not, and 2 if an input cannot be read or
 //! understood.
 
 mod capabilities_file;

@@ -3,6 +3,7 @@
 //! Everything that is to be said, before it is written as text or as JSON.
 
 use nested_vmx::check::{EntryInstruction, EntryRequest, Failure};
+use nested_vmx::kvm::{Judgement, NestedState};
 use nested_vmx::vmcs::{Field, Kind, LaunchState, Vmcs};
 
 use super::capabilities_file::Given;
@@ -10,7 +11,7 @@ use super::cli::Options;
 use super::decode;
 use super::error::{Error, Problem};
 use super::input::{self, Input};
-use super::nested_state::NestedState;
+use super::nested_state::judged;
 
 /// A field with its value.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct Explained {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub nested_state: Option<NestedState>,
+    /// What KVM would say to it.
+    pub judgement: Judgement,
     /// `None`: a nested state without a current VMCS.
     pub vmcs12: Option<Explained>,
 }
@@ -81,23 +84,28 @@ impl Report {
         match input {
             Input::Vmcs12(vmcs12) => Self {
                 nested_state: None,
+                judgement: Judgement::default(),
                 vmcs12: Some(Explained::of(&vmcs12, given, None)),
             },
             Input::NestedState(state) => Self {
+                judgement: judged(&state, &given.capabilities),
                 vmcs12: state
-                    .current
-                    .as_ref()
+                    .vmcs12()
+                    .filter(|_| state.current().is_some())
                     .map(|vmcs12| Explained::of(vmcs12, given, Some(&state))),
                 nested_state: Some(*state),
             },
         }
     }
 
-    /// Whether a VM entry succeeds, where there is one to be made.
+    /// Whether KVM takes the nested state, and a VM entry succeeds, where there is one to be made.
     pub fn is_accepted(&self) -> bool {
-        self.vmcs12
+        let is_taken = self.judgement.is_accepted();
+        let is_entered = self
+            .vmcs12
             .as_ref()
-            .is_none_or(|explained| explained.failures.is_empty())
+            .is_none_or(|explained| explained.failures.is_empty());
+        is_taken && is_entered
     }
 }
 
@@ -121,7 +129,7 @@ impl Explained {
         let request = EntryRequest {
             // Where the VMCS is, the nested state says.
             current: match state {
-                Some(state) => Some(state.vmcs12),
+                Some(state) => state.current(),
                 None => request.current,
             },
             ..request

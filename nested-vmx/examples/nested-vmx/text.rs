@@ -5,9 +5,10 @@
 use std::fmt::{self, Write};
 
 use nested_vmx::check::EntryInstruction;
+use nested_vmx::kvm::{HeaderFlags, Judgement, NestedState};
 use nested_vmx::vmcs::LaunchState;
 
-use super::nested_state::{NestedState, names};
+use super::nested_state::{names, words};
 use super::report::{Explained, Report, remedy};
 
 /// The whole report.
@@ -20,7 +21,7 @@ pub fn render(report: &Report) -> String {
 
 fn write(text: &mut String, report: &Report) -> fmt::Result {
     if let Some(state) = &report.nested_state {
-        nested_state(text, state)?;
+        nested_state(text, state, &report.judgement)?;
     }
     match &report.vmcs12 {
         Some(explained) => vmcs12(text, explained),
@@ -28,50 +29,54 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
     }
 }
 
-fn pointer(value: u64) -> String {
-    match value {
-        u64::MAX => "none".to_owned(),
-        value => format!("{value:#x}"),
+fn pointer(value: Option<u64>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| format!("{value:#x}"))
+}
+
+fn flags<F: bitflags::Flags<Bits: fmt::LowerHex>>(flags: F) -> String {
+    match names(flags).join(" ") {
+        none if none.is_empty() => "none".to_owned(),
+        some => some,
     }
 }
 
-fn nested_state(text: &mut String, state: &NestedState) -> fmt::Result {
-    let flags = |value: u64, known| match names(value, known).join(" ") {
-        none if none.is_empty() => "none".to_owned(),
-        some => some,
-    };
-    writeln!(text, "nested state, {} bytes", state.size)?;
-    writeln!(
-        text,
-        "  flags               {}",
-        flags(state.flags.into(), NestedState::FLAGS)
-    )?;
-    writeln!(text, "  VMXON region        {}", pointer(state.vmxon))?;
-    writeln!(text, "  current VMCS        {}", pointer(state.vmcs12))?;
-    writeln!(
-        text,
-        "  SMM flags           {}",
-        flags(state.smm_flags.into(), NestedState::SMM_FLAGS)
-    )?;
-    if state.header_flags != 0 {
+fn nested_state(text: &mut String, state: &NestedState, judgement: &Judgement) -> fmt::Result {
+    writeln!(text, "nested state, {} bytes", state.size())?;
+    writeln!(text, "  flags               {}", flags(state.flags()))?;
+    writeln!(text, "  VMXON region        {}", pointer(state.vmxon()))?;
+    writeln!(text, "  current VMCS        {}", pointer(state.current()))?;
+    writeln!(text, "  SMM flags           {}", flags(state.smm_flags()))?;
+    if state.header_flags() != HeaderFlags::empty() {
         writeln!(
             text,
-            "  timer deadline      {:#x} ({})",
-            state.preemption_timer_deadline,
-            flags(state.header_flags.into(), NestedState::HEADER_FLAGS)
+            "  header flags        {}",
+            flags(state.header_flags())
         )?;
     }
-    if let Some(shadow) = &state.shadow {
+    if let Some(deadline) = state.preemption_timer_deadline() {
+        writeln!(text, "  timer deadline      {deadline:#x}")?;
+    }
+    if let Some(shadow) = state.shadow_vmcs12() {
+        let indicator = match shadow.is_shadow() {
+            true => "",
+            false => ", without the shadow-VMCS indicator",
+        };
+        let revision = shadow.revision();
         writeln!(
             text,
-            "  shadow VMCS         revision {:#x}{}",
-            shadow.revision(),
-            if shadow.is_shadow() {
-                ""
-            } else {
-                ", without the shadow-VMCS indicator"
-            }
+            "  shadow VMCS         revision {revision:#x}{indicator}"
         )?;
+    }
+    if judgement.is_accepted() {
+        writeln!(text, "\nKVM_SET_NESTED_STATE: takes it")?;
+    } else {
+        writeln!(text, "\nKVM_SET_NESTED_STATE: refuses it")?;
+    }
+    for [sentence, remedy] in judgement.refusals().iter().map(words) {
+        writeln!(text, "  {sentence}\n    {remedy}")?;
+    }
+    for doubt in judgement.doubts() {
+        writeln!(text, "  then the processor: {doubt}")?;
     }
     writeln!(text)
 }
