@@ -32,6 +32,11 @@ pub struct FakeVcpu {
 pub const MSRS: [u32; 2] = [0x6e0, 0x176];
 
 impl FakeVcpu {
+    /// A restore without nested state is past it.
+    fn has_regs(&self) -> bool {
+        self.steps.borrow().contains(&Step::Regs)
+    }
+
     fn did(&self, step: Step) -> Result<(), Errno> {
         if let Some((fails, errno)) = self.fails
             && fails == step
@@ -164,7 +169,11 @@ impl VcpuPort for FakeVcpu {
 
     fn set_vcpu_events(&self, events: &kvm_vcpu_events) -> Result<(), Errno> {
         let before = self.steps.borrow().contains(&Step::NestedState);
-        self.did(if before { Step::VcpuEvents } else { Step::Smm })?;
+        self.did(if before || self.has_regs() {
+            Step::VcpuEvents
+        } else {
+            Step::Smm
+        })?;
         // KVM throws the nested state away.
         if self.smm.replace(events.smi.smm) != events.smi.smm {
             self.nested.replace(NestedState::off());

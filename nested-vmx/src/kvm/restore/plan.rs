@@ -8,7 +8,7 @@ use super::error::{Action, Cause, StepError};
 use super::port::{Msr, VcpuPort};
 use super::step::Step;
 use super::vcpu_state::VcpuState;
-use crate::kvm::{Context, Errno, judge};
+use crate::kvm::{Context, Errno, NestedState, judge};
 
 /// A restore that is to be performed.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,8 @@ impl<'a> RestorePlan<'a> {
         let state = self.state;
         Step::ALL.iter().copied().filter(move |step| match step {
             Step::CapabilityMsrs => !state.capability_msrs.is_empty(),
+            // A vCPU that has not run is outside VMX operation, and not every KVM has this.
+            Step::NestedState => state.nested != NestedState::off(),
             Step::Smm => state.events.smi.smm != 0,
             // KVM on a host without XSAVE has none, and takes none.
             Step::Xcrs => state.xcrs.nr_xcrs != 0,
