@@ -4,7 +4,7 @@
 
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use nested_vmx::capability::Features;
-use nested_vmx::kvm::{NestedState, Offered, judge, processor_of};
+use nested_vmx::kvm::{Msr, NestedState, Offered, judge, processor_of};
 
 use crate::port::{FakeVcpu, cpuid};
 use crate::states::{capabilities, current};
@@ -55,7 +55,16 @@ fn cpuid_tells_of_the_processor() {
     assert_eq!(processor.physical_address_width, 48);
     assert_eq!(processor.features, Features::all());
     assert_eq!(processor.efer, 0xd01);
+    assert_eq!(processor.debugctl, 0x8007);
     assert_eq!(processor.perf_global_ctrl, 0x7_0000_00ff);
+
+    let cpuid = CpuId::from_entries(&leaves).expect("six entries");
+    let lbr = Msr {
+        index: 0x345,
+        value: 5,
+    };
+    let processor = Offered::from_parts(&cpuid, [lbr]).capabilities.processor;
+    assert_eq!(processor.debugctl, 0x8807);
 
     let least = processor_of(&CpuId::from_entries(&[]).expect("no entries"));
     assert_eq!(least.physical_address_width, 36);

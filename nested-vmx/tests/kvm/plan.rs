@@ -73,10 +73,17 @@ fn a_state_that_would_be_refused_is_not_begun_with() {
 fn what_is_not_there_is_left_out() {
     let mut state = read(NestedState::off(), false);
     state.lapic = None;
+    state.xcrs.nr_xcrs = 0;
     state.msrs.clear();
     state.capability_msrs.clear();
     let steps: Vec<Step> = RestorePlan::new(&state).steps().collect();
-    for step in [Step::Lapic, Step::Msrs, Step::CapabilityMsrs, Step::Smm] {
+    for step in [
+        Step::Lapic,
+        Step::Msrs,
+        Step::CapabilityMsrs,
+        Step::Smm,
+        Step::Xcrs,
+    ] {
         assert!(!steps.contains(&step));
     }
     // Where KVM has no nested virtualization, nothing is asked of it.

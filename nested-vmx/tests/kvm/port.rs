@@ -115,7 +115,10 @@ impl VcpuPort for FakeVcpu {
     }
 
     fn xcrs(&self) -> Result<kvm_xcrs, Errno> {
-        Ok(kvm_xcrs::default())
+        Ok(kvm_xcrs {
+            nr_xcrs: 1,
+            ..kvm_xcrs::default()
+        })
     }
 
     fn set_xcrs(&self, _: &kvm_xcrs) -> Result<(), Errno> {

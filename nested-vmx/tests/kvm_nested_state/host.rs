@@ -25,16 +25,28 @@ impl Host {
     /// KVM with nested VMX, or `None` after one line that says what is missing.
     pub fn with_nested_vmx(test: &str) -> Option<Self> {
         let host = Self::with_kvm(test)?;
-        let offered = Offered::of(&host.kvm).expect("what KVM offers");
-        let size = host.kvm.check_extension_int(Cap::NestedState);
-        let lacks = if !offered.vmx_in_cpuid {
-            "KVM_GET_SUPPORTED_CPUID has no VMX: this host's KVM runs no nested VMX"
+        if let Some(lacks) = host.lacks() {
+            eprintln!("SKIPPED: nested-vmx {test}: {lacks}");
+            return None;
+        }
+        Some(host)
+    }
+
+    /// Whether guests can have VMX.
+    pub fn has_nested_vmx(&self) -> bool {
+        self.lacks().is_none()
+    }
+
+    /// What is missing for nested VMX.
+    fn lacks(&self) -> Option<&'static str> {
+        let offered = Offered::of(&self.kvm).expect("what KVM offers");
+        let size = self.kvm.check_extension_int(Cap::NestedState);
+        if !offered.vmx_in_cpuid {
+            Some("KVM_GET_SUPPORTED_CPUID has no VMX: this host's KVM runs no nested VMX")
         } else if usize::try_from(size).ok() != Some(STATE_SIZE) {
-            "KVM_CAP_NESTED_STATE is not what VMX has"
+            Some("KVM_CAP_NESTED_STATE is not what VMX has")
         } else {
-            return Some(host);
-        };
-        eprintln!("SKIPPED: nested-vmx {test}: {lacks}");
-        None
+            None
+        }
     }
 }

@@ -31,8 +31,26 @@ fn lets_pass(refusal: &Refusal) -> Option<&'static str> {
     };
     match (failure.rule, failure.violation.subject) {
         (Rule::GuestDebugctl, Subject::Field(Field::GuestIa32Debugctl)) => Some(
-            "nested.c, nested_vmx_check_guest_state: IA32_DEBUGCTL is looked at since Linux 6.17",
+            "nested.c, nested_vmx_check_guest_state: IA32_DEBUGCTL is looked at since Linux 6.17 \
+             and in later stable kernels before it",
         ),
         _ => None,
     }
+}
+
+/// Why fields of a state that was read, set and read again are not the same, if that is known of all
+/// of them.
+pub fn drift(fields: &[Field]) -> Option<&'static str> {
+    let mut reasons = fields.iter().map(|field| match field {
+        Field::VmxPreemptionTimerValue => {
+            Some("nested.c, sync_vmcs02_to_vmcs12: what is left of the timer is saved, and it runs")
+        }
+        Field::GuestIa32Efer => Some(
+            "nested.c, nested_vmx_calc_efer: L2's IA32_EFER is the vCPU's (KVM_SET_SREGS), and only \
+             with a pending entry vmcs12's",
+        ),
+        _ => None,
+    });
+    let first = reasons.next()??;
+    reasons.all(|reason| reason.is_some()).then_some(first)
 }

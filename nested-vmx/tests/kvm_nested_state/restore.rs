@@ -4,7 +4,8 @@
 
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::VcpuFd;
-use nested_vmx::kvm::{KvmVcpu, NestedState, Place, RestorePlan, VcpuPort, VcpuState};
+use nested_vmx::capability::{FeatureControl, msr};
+use nested_vmx::kvm::{KvmVcpu, Msr, NestedState, Place, RestorePlan, VcpuPort, VcpuState};
 use nested_vmx::model::vmcs12_of;
 
 use crate::host::Host;
@@ -25,6 +26,14 @@ fn prepared(host: &Host) -> (kvm_ioctls::VmFd, VcpuFd) {
     let mut regs = vcpu.get_regs().expect("registers");
     (regs.rax, regs.rip, regs.rsp) = (0x1234, 0x5678, 0x9abc);
     vcpu.set_regs(&regs).expect("registers");
+    if host.has_nested_vmx() {
+        // As firmware leaves it. Setting it to 0 takes a vCPU out of VMX operation.
+        let vmx = Msr {
+            index: msr::FEATURE_CONTROL,
+            value: FeatureControl::VMX.bits(),
+        };
+        assert_eq!(KvmVcpu(&vcpu).set_msrs(&[vmx]), Ok(1));
+    }
     (vm, vcpu)
 }
 

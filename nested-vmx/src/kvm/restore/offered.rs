@@ -12,6 +12,23 @@ use super::port::{Msr, VcpuPort, readable};
 use crate::capability::{Capabilities, Features, Processor, msr};
 use crate::kvm::{Context, Errno};
 
+/// IA32_PERF_CAPABILITIES (SDM volume 4, table 2-2), and what of it says that there are last-branch
+/// records.
+const PERF_CAPABILITIES: u32 = 0x345;
+const LBR_FORMAT: u64 = 0x3f;
+
+/// Bits of IA32_DEBUGCTL (SDM volume 4, table 2-2).
+const LBR: u64 = 1 << 0;
+const BTF: u64 = 1 << 1;
+const BUS_LOCK_DETECT: u64 = 1 << 2;
+const FREEZE_LBRS_ON_PMI: u64 = 1 << 11;
+const RTM_DEBUG: u64 = 1 << 15;
+
+/// The MSRs that are asked for.
+fn msrs() -> impl Iterator<Item = u32> {
+    msr::ALL.iter().copied().chain([PERF_CAPABILITIES])
+}
+
 /// The VMX of a host or of a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offered {
@@ -32,10 +49,9 @@ impl Offered {
     pub fn of(kvm: &Kvm) -> Result<Self, Errno> {
         let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
         let known = kvm.get_msr_feature_index_list()?;
-        let asked: Vec<_> = msr::ALL
-            .iter()
+        let asked: Vec<_> = msrs()
             .filter(|index| known.as_slice().contains(index))
-            .map(|&index| asking(index))
+            .map(asking)
             .collect();
         let mut list = list(&asked)?;
         let count = kvm.get_msrs(&mut list)?;
@@ -48,14 +64,22 @@ impl Offered {
     ///
     /// [`Errno`]
     pub fn of_vcpu<P: VcpuPort + ?Sized>(port: &P) -> Result<Self, Errno> {
-        Ok(Self::from_parts(&port.cpuid()?, readable(port, msr::ALL)?))
+        let msrs: Vec<u32> = msrs().collect();
+        Ok(Self::from_parts(&port.cpuid()?, readable(port, &msrs)?))
     }
 
-    /// From CPUID and capability MSRs, as a snapshot has them.
+    /// From CPUID and capability MSRs, as a snapshot has them; IA32_PERF_CAPABILITIES among them says
+    /// whether there are last-branch records.
     pub fn from_parts(cpuid: &CpuId, msrs: impl IntoIterator<Item = Msr>) -> Self {
-        let msrs = msrs.into_iter().map(|msr| (msr.index, msr.value));
+        let mut processor = processor_of(cpuid);
+        let msrs = msrs.into_iter().inspect(|msr| {
+            if msr.index == PERF_CAPABILITIES && msr.value & LBR_FORMAT != 0 {
+                processor.debugctl |= FREEZE_LBRS_ON_PMI;
+            }
+        });
+        let msrs: Vec<_> = msrs.map(|msr| (msr.index, msr.value)).collect();
         Self {
-            capabilities: Capabilities::from_msrs(processor_of(cpuid), msrs),
+            capabilities: Capabilities::from_msrs(processor, msrs),
             vmx_in_cpuid: leaf(cpuid, 1, 0).is_some_and(|leaf| leaf.ecx >> 5 & 1 != 0),
         }
     }
@@ -122,7 +146,21 @@ pub fn processor_of(cpuid: &CpuId) -> Processor {
         .filter(|(register, bit, _)| register >> bit & 1 != 0)
         .map(|(_, _, feature)| feature)
         .collect();
+    processor.debugctl = debugctl(processor.features);
     processor
+}
+
+/// What KVM takes in IA32_DEBUGCTL (kernel, `arch/x86/kvm/vmx/vmx.c`, `vmx_is_valid_debugctl`): LBR
+/// and BTF always, though nothing comes of them.
+const fn debugctl(features: Features) -> u64 {
+    let mut bits = LBR | BTF;
+    if features.contains(Features::BUS_LOCK_DEBUG) {
+        bits |= BUS_LOCK_DETECT;
+    }
+    if features.contains(Features::RTM) {
+        bits |= RTM_DEBUG;
+    }
+    bits
 }
 
 /// Bits for the general-purpose and the fixed-function counters (CPUID.0AH), from version 2 on.

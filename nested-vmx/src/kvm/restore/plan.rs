@@ -43,7 +43,7 @@ impl<'a> RestorePlan<'a> {
             // A vCPU that has not run is outside VMX operation, and not every KVM has this.
             Step::NestedState => state.nested != NestedState::off(),
             Step::Smm => state.events.smi.smm != 0,
-            // KVM on a host without XSAVE has none, and takes none.
+            // A host without XSAVE has none, and refuses none.
             Step::Xcrs => state.xcrs.nr_xcrs != 0,
             Step::Xsave => state.xsave.is_some(),
             Step::Lapic => state.lapic.is_some(),
