@@ -49,6 +49,10 @@ pub fn drift(fields: &[Field]) -> Option<&'static str> {
             "nested.c, nested_vmx_calc_efer: L2's IA32_EFER is the vCPU's (KVM_SET_SREGS), and only \
              with a pending entry vmcs12's",
         ),
+        Field::GuestDr7 | Field::GuestIa32Debugctl => Some(
+            "nested.c, prepare_vmcs02: L2's DR7 and IA32_DEBUGCTL are the vCPU's \
+             (KVM_SET_DEBUGREGS, KVM_SET_MSRS), and only with a pending entry vmcs12's",
+        ),
         _ => None,
     });
     let first = reasons.next()??;

@@ -33,7 +33,8 @@ impl Machine {
             userspace_addr: memory.host_address(),
             flags: 0,
         };
-        // SAFETY: the memory lives as long as the process, and the vCPU never runs: KVM only reads.
+        // SAFETY: the memory lives as long as the process. The vCPU never runs: KVM reads and writes it
+        // only in ioctls, and it is made of cells.
         unsafe { vm.set_user_memory_region(region) }.expect("memory");
         let vcpu = vm.create_vcpu(0).expect("a vCPU");
         let cpuid = host.kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES);

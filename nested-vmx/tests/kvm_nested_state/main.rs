@@ -89,10 +89,9 @@ fn compare(machine: &Machine, given: &states::Given, context: &Context<'_>, tall
             None => tally.disagree(given, &judgement, &found),
         },
     }
-    if judgement.is_accepted() != found.is_ok() || found.is_err() {
-        // Half restored: begin anew.
-        vcpu.set_nested_state(&NestedState::off()).expect("off");
-    }
+    // Behind a refusal the vCPU is half restored; leaving L2, KVM writes the shadow vmcs12 to L1's
+    // memory (nested.c, nested_flush_cached_shadow_vmcs12), which must not come later.
+    vcpu.set_nested_state(&NestedState::off()).expect("off");
 }
 
 /// What is read is taken again and read the same, and says what was set.

@@ -13,7 +13,7 @@ use crate::states::Given;
 const TOLD: usize = 200;
 
 /// So many of them with the whole state.
-const SHOWN: usize = 0;
+const SHOWN: usize = 5;
 
 #[derive(Default)]
 pub struct Tally {
