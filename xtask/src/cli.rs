@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::error::Error;
-use crate::{bench, boot, coverage, fuzz, lab, process, test};
+use crate::{bench, boot, coverage, fuzz, lab, process, test, traces};
 
 /// Reads the command line, does what it says and returns the status to end with.
 pub fn run() -> Result<u8, Error> {
@@ -34,6 +34,10 @@ pub fn run() -> Result<u8, Error> {
         }),
         Some(("coverage", _)) => coverage::command(),
         Some(("bench", matches)) => bench::command(bench_options(matches)),
+        Some(("traces", matches)) => traces::command(traces::Options {
+            save: matches.get_one::<PathBuf>("save").cloned(),
+            timeout: timeout_of(matches),
+        }),
         _ => Ok(2),
     }
 }
@@ -49,6 +53,7 @@ fn command() -> Command {
         .subcommand(test_command())
         .subcommand(fuzz_command())
         .subcommand(bench_command())
+        .subcommand(traces_command())
         .subcommand(
             Command::new("coverage")
                 .about("Measures how many lines of each crate its tests execute"),
@@ -125,6 +130,22 @@ fn bench_command() -> Command {
             "quick",
             "Only see whether the programs run: the figures mean nothing",
         ))
+}
+
+fn traces_command() -> Command {
+    Command::new("traces")
+        .about(
+            "Runs guest/l1 on bochs as a bare machine and on Linux's nested KVM, and compares the \
+             traces",
+        )
+        .arg(
+            Arg::new("save")
+                .long("save")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("Where both traces are written [default: a directory under target/]"),
+        )
+        .arg(timeout("600"))
 }
 
 fn bench_options(matches: &ArgMatches) -> bench::Options {

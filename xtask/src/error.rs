@@ -149,6 +149,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// What `guest/l1` printed is no trace.
+    #[error("the trace of {machine} is not whole: {source}")]
+    Trace {
+        /// Where it ran.
+        machine: &'static str,
+        /// What is wrong with it.
+        source: guest_l1::trace::TraceError,
+    },
+
     /// The time was up.
     #[error(
         "{what} took more than {} s and was ended; --timeout gives it more{last_words}",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! The workspace's own commands: `cargo xtask boot`, `lab`, `test`, `fuzz`, `coverage`,
-//! `bench`.
+//! `bench`, `traces`.
 //!
 //! Everything that is fetched or built lies under cargo's target directory, and is put there whole
 //! or not at all (`store`). Nothing that was started is left running (`process`).
@@ -27,6 +27,7 @@ mod pump;
 mod store;
 mod test;
 mod tools;
+mod traces;
 mod workspace;
 
 use std::process::ExitCode;

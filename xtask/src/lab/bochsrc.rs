@@ -15,10 +15,34 @@ const INSTRUCTIONS_PER_SECOND: u64 = 50_000_000;
 pub struct Settings {
     /// How much memory, in MiB.
     pub memory_mib: u64,
-    /// The boot disc.
-    pub disc: i32,
-    /// Where the kernel's console goes.
+    /// What the machine starts with.
+    pub start: Start,
+    /// Where the first serial port leads.
     pub console: i32,
+}
+
+/// What a machine starts with.
+#[derive(Clone, Copy, Debug)]
+pub enum Start {
+    /// A PC's firmware, and this disc.
+    Disc(i32),
+    /// This ROM, and nothing else.
+    Rom(i32),
+}
+
+impl Start {
+    fn text(self) -> String {
+        match self {
+            Self::Disc(disc) => format!(
+                "romimage: file={BIOS}\n\
+                 vgaromimage: file={VGA_BIOS}\n\
+                 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
+                 ata0-master: type=cdrom, path=/dev/fd/{disc}, status=inserted\n\
+                 boot: cdrom\n"
+            ),
+            Self::Rom(rom) => format!("romimage: file=/dev/fd/{rom}\nvga: extension=none\n"),
+        }
+    }
 }
 
 impl Settings {
@@ -26,9 +50,10 @@ impl Settings {
     pub fn text(&self) -> String {
         let Self {
             memory_mib,
-            disc,
+            start,
             console,
         } = self;
+        let start = start.text();
         // rfb: the only display of Debian's bochs that needs neither a terminal nor a window
         // system. It waits for nobody, and who starts us sees to it that nobody can connect.
         // reset_on_triple_fault: the machine would boot again; so bochs ends.
@@ -37,15 +62,11 @@ impl Settings {
             "display_library: rfb, options=\"timeout=0\"\n\
              plugin_ctrl: speaker=0, parallel=0, extfpuirq=1, iodebug=0, unmapped=1, serial=1\n\
              config_interface: textconfig\n\
-             romimage: file={BIOS}\n\
-             vgaromimage: file={VGA_BIOS}\n\
+             {start}\
              cpu: model=corei7_skylake_x, count=1, ips={INSTRUCTIONS_PER_SECOND}, \
              reset_on_triple_fault=0, ignore_bad_msrs=1\n\
              memory: guest={memory_mib}, host={memory_mib}\n\
              clock: sync=none, time0=utc\n\
-             ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
-             ata0-master: type=cdrom, path=/dev/fd/{disc}, status=inserted\n\
-             boot: cdrom\n\
              port_e9_hack: enabled=1\n\
              com1: enabled=1, mode=file, dev=/dev/fd/{console}\n\
              log: /dev/fd/2\n\
@@ -85,7 +106,7 @@ mod tests {
     fn settings_reach_the_configuration() {
         let settings = Settings {
             memory_mib: 640,
-            disc: 7,
+            start: Start::Disc(7),
             console: 8,
         };
         let text = settings.text();
@@ -96,6 +117,18 @@ mod tests {
         // A line that begins with blanks would be no line of its own.
         assert!(lines.iter().all(|line| line.contains(": ")), "{text}");
         assert!(text.contains("ips=50000000, reset_on"), "{text}");
+    }
+
+    #[test]
+    fn a_machine_without_firmware_has_nothing_but_its_rom() {
+        let settings = Settings {
+            memory_mib: 16,
+            start: Start::Rom(9),
+            console: 8,
+        };
+        let text = settings.text();
+        assert!(text.contains("romimage: file=/dev/fd/9\n"), "{text}");
+        assert!(!text.contains("BIOS") && !text.contains("ata0"), "{text}");
     }
 
     #[test]

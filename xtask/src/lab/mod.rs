@@ -2,6 +2,8 @@
 
 //! `cargo xtask lab`: runs a command in an emulated machine that has hardware virtualization.
 
+mod bare;
+mod bochs;
 mod bochsrc;
 mod channels;
 mod disc;
@@ -12,6 +14,7 @@ mod run;
 mod svm;
 mod vmx;
 
+pub use bare::run_rom;
 pub use guest_init::task::Machine;
 pub use job::Job;
 pub use machine::prepare_host;

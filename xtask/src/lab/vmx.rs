@@ -7,27 +7,21 @@
 //! what the command prints, and the report of process 1, come on the I/O port whose bytes bochs
 //! passes to its own standard output, in frames.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 
-use super::bochsrc::{self, Settings};
+use super::bochs;
+use super::bochsrc::{self, Settings, Start};
 use super::job::Job;
 use super::machine::{Initrd, Started};
 use super::{channels, disc};
 use crate::debian::Needed;
 use crate::error::Error;
-use crate::process::Running;
-use crate::store::Scratch;
-
-/// The program to start.
-const BOCHS: &str = "bochs";
 
 /// What must be installed.
 pub const NEEDED: [Needed; 6] = [
-    (BOCHS, "bochs"),
+    (bochs::BOCHS, "bochs"),
     (bochsrc::BIOS, "bochsbios"),
     (bochsrc::VGA_BIOS, "vgabios"),
     (disc::ISOLINUX, "isolinux"),
@@ -39,59 +33,22 @@ pub const NEEDED: [Needed; 6] = [
 pub fn start(job: &Job, initrd: Initrd, memory_mib: u64) -> Result<Started, Error> {
     let disc = disc::make(&job.kernel, &initrd, &bochsrc::kernel_line())?;
     drop(initrd);
-    let failed = Error::start(BOCHS);
+    let failed = Error::start(bochs::BOCHS);
     let (console, console_end) = io::pipe().map_err(&failed)?;
     let settings = Settings {
         memory_mib,
-        disc: disc.as_raw_fd(),
+        start: Start::Disc(disc.as_raw_fd()),
         console: console_end.as_raw_fd(),
     };
-    let configuration = unnamed("bochsrc", &settings.text())?;
-    let debugger = unnamed("debugger", bochsrc::DEBUGGER)?;
-    let mut command = Command::new(BOCHS);
-    for (option, file) in [("-f", &configuration), ("-rc", &debugger)] {
-        command
-            .arg(option)
-            .arg(format!("/dev/fd/{}", file.as_raw_fd()));
-    }
-    command.stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    // SAFETY: between fork and exec the function makes system calls only and allocates nothing.
-    unsafe { command.pre_exec(hide_display) };
-    let inherited = [
-        disc.into(),
-        console_end.into(),
-        configuration.into(),
-        debugger.into(),
-    ];
-    let mut running = Running::start(&mut command, &inherited)?;
-    // Only bochs holds them now: they end with it.
-    drop::<[OwnedFd; 4]>(inherited);
+    let mut running = bochs::start(&settings, [disc.into(), console_end.into()])?;
     let frames = running.child.stdout.take().map(OwnedFd::from);
     let frames = frames.ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
     let outputs = channels::part(console, File::from(frames)).map_err(&failed)?;
     Ok(Started { running, outputs })
 }
 
-/// Writes a file that has no name any more.
-fn unnamed(name: &str, text: &str) -> Result<File, Error> {
-    let scratch = Scratch::new()?;
-    let path = scratch.path(name);
-    fs::write(&path, text).map_err(Error::file("write", &path))?;
-    File::open(&path).map_err(Error::file("read", &path))
-}
-
-/// Gives the process a network of its own. Bochs's display is a server that takes the first port
-/// that is free, on every interface and without a password; there nobody reaches it, and no other
-/// bochs is in the way. Where that is not allowed it is what it is.
-fn hide_display() -> io::Result<()> {
-    // SAFETY: no memory is touched.
-    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-        // SAFETY: as above.
-        unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) };
-    }
-    Ok(())
-}
+/// What bochs's log says where the machine has asked for its end.
+pub const ASKED_FOR: &str = "shutdown requested";
 
 /// What matters in bochs's log: why it gave up, or else its errors.
 pub fn complaints(log: &str) -> String {
@@ -135,12 +92,5 @@ mod tests {
                    ======\nBochs is exiting with the following message:\n\
                    [UNMAP ] Shutdown port: shutdown requested\n======\n";
         assert_eq!(complaints(log), "00000000013e[CPU0  ] VMFAIL: VMLAUNCH\n");
-    }
-
-    #[test]
-    fn a_file_without_a_name_can_be_read() {
-        let file = unnamed("bochsrc", "c\n").unwrap();
-        let path = format!("/dev/fd/{}", file.as_raw_fd());
-        assert_eq!(fs::read_to_string(path).unwrap(), "c\n");
     }
 }
