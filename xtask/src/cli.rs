@@ -220,16 +220,14 @@ fn lab_command() -> Command {
     let number =
         |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
     let cpus = number("cpus", "N").default_value("1");
-    let memory = number("memory", "MIB").value_parser(value_parser!(u64).range(128..=65536));
+    let memory = |most| number("memory", "MIB").value_parser(value_parser!(u64).range(128..=most));
     let svm = lab_machine(
         "svm",
         "Runs a command on Linux's KVM in an emulated AMD machine, and returns its status",
         cpus.clone()
             .value_parser(value_parser!(u32).range(1..=64))
             .help("The machine's CPUs"),
-        memory
-            .clone()
-            .help("The machine's memory [default: 1024, or what the files need]"),
+        memory(65536).help("The machine's memory [default: 1024, or what the files need]"),
     )
     .arg(
         Arg::new("timers")
@@ -239,13 +237,13 @@ fn lab_command() -> Command {
             .value_parser(["periodic", "highres"])
             .help("The machine's timers: at its clock's ticks, or when due (with one CPU)"),
     );
-    // Its timers fire when they are due, and that cannot be chosen.
+    // Its timers fire when they are due, and that cannot be chosen. Bochs has no more memory.
     let vmx = lab_machine(
         "vmx",
         "The same in an emulated Intel machine, on a KVM that offers nested VMX",
         cpus.value_parser(one_cpu)
             .help("The machine's CPUs: there is one"),
-        memory.help("The machine's memory [default: 512, or what the files need]"),
+        memory(2048).help("The machine's memory [default: 512, or what the files need]"),
     );
     Command::new("lab")
         .about("Runs commands in an emulated machine that has hardware virtualization")
@@ -400,6 +398,8 @@ mod tests {
         let error = lab(&["vmx", "--timers", "highres", "--", "ls"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("--timers"), "{error}");
+        assert!(lab(&["vmx", "--memory", "2049", "--", "ls"]).is_err());
+        assert!(lab(&["svm", "--memory", "2049", "--", "ls"]).is_ok());
         assert!(lab(&["svm", "--cpus", "2", "--timers", "highres", "--", "ls"]).is_ok());
     }
 }
