@@ -8,6 +8,10 @@ use nested_vmx::vmcs::Field;
 
 use crate::states::Given;
 
+/// L2's CR3 is refused without an error.
+pub const NO_ERROR: &str = "nested.c, nested_vmx_enter_non_root_mode: for CR3 there is a positive \
+                            number instead of an error, and errno is what it was";
+
 /// Why the two differ here, if that is known.
 pub fn reason(
     _given: &Given,
