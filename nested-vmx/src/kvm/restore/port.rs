@@ -74,7 +74,8 @@ pub trait VcpuPort {
 
     /// KVM_GET_NESTED_STATE.
     fn nested_state(&self) -> Result<NestedState, Errno>;
-    /// KVM_SET_NESTED_STATE.
+    /// KVM_SET_NESTED_STATE. If L2 is active, KVM leaves it first, and writes its shadow vmcs12 to
+    /// L1's memory.
     fn set_nested_state(&self, state: &NestedState) -> Result<(), Errno>;
 
     /// KVM_GET_LAPIC. It fails with EINVAL where the local APIC is not KVM's.

@@ -63,13 +63,11 @@ steps! {
     Sregs "KVM_SET_SREGS", "segment and control registers, IA32_EFER, APIC base", [
         Cpuid "bits of CR4 and IA32_EFER are valid only where CPUID has the feature",
     ];
-    Smm "KVM_SET_VCPU_EVENTS", "system-management mode", [
-        Cpuid "the vCPU's events come behind what the vCPU is",
-    ];
+    Smm "KVM_SET_VCPU_EVENTS", "system-management mode", [];
     NestedState "KVM_SET_NESTED_STATE", "VMX operation and L2", [
         Cpuid "VMX operation needs VMX in CPUID, and addresses the physical-address width (EINVAL)",
-        CapabilityMsrs "in VMX operation the VMX capability MSRs can not change any more (EBUSY inside KVM, too few MSRs set), and vmcs12 is checked with them (EINVAL)",
-        Sregs "they replace the state of the guest that runs: behind the nested state, what KVM checks CR0 and CR4 with is what VMX operation allows",
+        CapabilityMsrs "in VMX operation the VMX capability MSRs cannot change any more (EBUSY inside KVM, too few MSRs set), vmcs12 is checked with them (EINVAL), and IA32_FEATURE_CONTROL = 0 leaves VMX operation",
+        Sregs "unless the entry is pending, L2's IA32_EFER is the vCPU's, and in VMX operation KVM takes only what VMX allows in CR0 and CR4 (EINVAL)",
         Smm "entering or leaving SMM throws the nested state away, and the SMM flags are taken only in SMM (EINVAL)",
     ];
     Regs "KVM_SET_REGS", "general-purpose registers, RIP, RFLAGS", [

@@ -25,7 +25,9 @@ bitflags! {
     /// `kvm_nested_state.hdr.vmx.smm.flags`: what SMM interrupted.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct SmmFlags: u16 {
-        /// L2 was active; RSM goes on with it.
+        /// L2 was active; RSM goes on with it. Once it was set, KVM shows it with every state of
+        /// this vCPU until RSM, whatever is set (`free_nested` leaves it as it is): begin with a new
+        /// vCPU.
         const GUEST_MODE = 1 << 0;
         /// The processor was in VMX operation.
         const VMXON = 1 << 1;
