@@ -46,7 +46,12 @@ fn kvm_and_the_judgement_agree() {
     let mut tally = Tally::default();
     let mut machine = Machine::new(&host);
     let offered = machine.offered();
-    for at in 0..number("NESTED_STATES", 20_000) {
+    let wanted = number("NESTED_STATES", 20_000);
+    let mut made = 0;
+    for at in 0_u64.. {
+        if made == wanted {
+            break;
+        }
         if at % PER_MACHINE == PER_MACHINE - 1 {
             machine = Machine::new(&host);
         }
@@ -54,6 +59,7 @@ fn kvm_and_the_judgement_agree() {
         else {
             continue;
         };
+        made += 1;
         let context = offered.context().with_memory(&machine.memory);
         machine.enter_smm(given.in_smm);
         let context = context.with_smm(given.in_smm);
