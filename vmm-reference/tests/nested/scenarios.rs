@@ -8,7 +8,7 @@ use std::time::Duration;
 use guest_l1::Mode;
 use guest_l1::trace::{Trace, differences};
 use kvm_ioctls::Kvm;
-use vcpu_runner::{Deadline, Error};
+use vcpu_runner::{Deadline, Error, Phase};
 use vmm_reference::vm::InterruptControllers;
 
 use super::guest::{Guest, LIMIT, enter, memory};
@@ -16,8 +16,21 @@ use super::host;
 use super::random::Random;
 use super::save::{Places, move_to_new_vm};
 
-/// How long the guest runs between two moves, in microseconds.
-const PAUSES: std::ops::Range<u64> = 0..300_000;
+/// How long after it has announced a scenario the guest is moved, in microseconds: about as long as it
+/// takes it to write a VMCS and to enter.
+const PAUSES: std::ops::Range<u64> = 0..8000;
+
+/// Scenarios that may come out differently where pages of the guest are not mapped yet, as in a new VM:
+/// KVM then makes L2 exit for itself.
+fn depends_on_mappings(name: &str) -> bool {
+    // KVM forgets an event of this type if an exit interrupts its delivery: it is not among those
+    // that the kernel's `__vmx_complete_interrupts()` (`vmx.c`) knows.
+    name.starts_with("injected INT1")
+        // KVM takes L2's first exit, which may be before its first instruction, for the entry; then it
+        // lets L1 have its event, although L2 blocks events until that instruction is executed.
+        || name.starts_with("blocking by STI; ")
+        || name.contains("blocking by MOV SS; ")
+}
 
 fn start(kvm: &Kvm) -> Guest {
     Guest::start(
@@ -36,6 +49,22 @@ fn trace(guest: Guest) -> Trace {
     Trace::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
+/// Waits until the guest has announced more than `seen` scenarios, and returns how many; `None` when it
+/// has come to its end.
+fn announced_after(guest: &Guest, seen: usize) -> Option<usize> {
+    loop {
+        let text = guest.text();
+        let scenarios = text.matches("scenario ").count();
+        if scenarios > seen && text.ends_with('\n') {
+            return Some(scenarios);
+        }
+        if matches!(guest.handle.phase(), Phase::Ended(_)) {
+            return None;
+        }
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a_guest_that_is_moved_prints_the_same() {
     let test = "a_guest_that_is_moved_prints_the_same";
@@ -48,11 +77,13 @@ fn a_guest_that_is_moved_prints_the_same() {
     let mut random = Random::new(seed);
     let mut places = Places::default();
     let mut guest = start(&kvm);
-    // Until it has turned VMX on.
-    while guest.text().is_empty() {
-        thread::sleep(Duration::from_millis(1));
-    }
-    loop {
+    let mut seen = 0;
+    // Once it has announced a scenario, VMX is on.
+    while let Some(scenarios) = announced_after(&guest, seen) {
+        seen = scenarios;
+        if random.below(0..2) == 0 {
+            continue;
+        }
         thread::sleep(Duration::from_micros(random.below(PAUSES)));
         match guest.handle.pause(Deadline::after(LIMIT)) {
             Ok(()) => {}
@@ -62,14 +93,21 @@ fn a_guest_that_is_moved_prints_the_same() {
         guest = move_to_new_vm(&kvm, guest, InterruptControllers::Kernel, &mut places);
     }
     let moved = trace(guest);
-    println!("NESTED_MOVES_SEED={seed} {places:?}");
+    let Places {
+        root,
+        l2,
+        run_pending,
+        ..
+    } = places;
+    println!("NESTED_MOVES_SEED={seed}, moved: root {root}, L2 {l2}, run pending {run_pending}");
     let different: Vec<_> = differences(&undisturbed, &moved)
         .iter()
+        .filter(|difference| !depends_on_mappings(&difference.name))
         .map(ToString::to_string)
         .collect();
     assert!(different.is_empty(), "{}", different.join("\n"));
     assert_ne!(
-        places.run_pending, 0,
+        run_pending, 0,
         "no move came between a VMLAUNCH and its entry"
     );
 }
