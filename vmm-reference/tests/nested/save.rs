@@ -4,7 +4,7 @@
 
 use kvm_ioctls::Kvm;
 use nested_vmx::kvm::{Injection, KvmVcpu, NestedState, Offered, Place, RestorePlan, VcpuState};
-use nested_vmx::vmcs::Field;
+use nested_vmx::vmcs::{Field, Vmcs};
 use vmm_reference::vm::InterruptControllers;
 
 use super::guest::Guest;
@@ -23,6 +23,11 @@ pub struct Places {
 }
 
 impl Places {
+    /// How often a guest was saved.
+    pub fn all(&self) -> u64 {
+        self.root + self.l2 + self.run_pending
+    }
+
     fn count(&mut self, state: &VcpuState) {
         let at = state.whereabouts();
         match at.place {
@@ -37,18 +42,35 @@ impl Places {
     }
 }
 
-/// Without what no KVM can restore: while L2 is active, it reads the guest-linear address of an exit
-/// that is yet to come from its own VMCS (kernel, `nested.c`, `sync_vmcs02_to_vmcs12()`), where the
-/// processor has left some earlier exit's.
-fn comparable(state: &NestedState) -> NestedState {
-    let mut state = state.clone();
-    if state.is_in_guest_mode()
-        && let Some(vmcs12) = state.vmcs12_mut()
-    {
-        vmcs12.write(Field::GuestLinearAddress, 0);
+/// What is set is what is got.
+fn assert_same(set: &NestedState, got: &NestedState) {
+    // Field by field first, which says what differs.
+    if let (Some(set), Some(got)) = (set.vmcs12(), got.vmcs12()) {
+        let value = |vmcs: &Vmcs| Field::ALL.iter().map(|field| vmcs.read(*field)).collect();
+        let (set, got): (Vec<_>, Vec<_>) = (value(set), value(got));
+        for ((field, set), got) in Field::ALL.iter().zip(set).zip(got) {
+            assert!(
+                set == got || *field == NOT_RESTORED,
+                "{field:?}: {set:#x} was set, {got:#x} is got"
+            );
+        }
     }
-    state
+    let comparable = |state: &NestedState| {
+        let mut state = state.clone();
+        if state.is_in_guest_mode()
+            && let Some(vmcs12) = state.vmcs12_mut()
+        {
+            vmcs12.write(NOT_RESTORED, 0);
+        }
+        state.to_bytes()
+    };
+    assert!(comparable(set) == comparable(got), "{set:?}\n{got:?}");
 }
+
+/// What no KVM can restore: while L2 is active, it reads the guest-linear address of an exit that is yet
+/// to come from its own VMCS (kernel, `nested.c`, `sync_vmcs02_to_vmcs12()`), where the processor has
+/// left some earlier exit's.
+const NOT_RESTORED: Field = Field::GuestLinearAddress;
 
 /// Saves a paused guest, takes all of it down, and restores it in a new VM.
 pub fn move_to_new_vm(
@@ -73,11 +95,7 @@ pub fn move_to_new_vm(
             .unwrap_or_else(|error| panic!("{error}: {}", error.remedy()));
         let msrs: Vec<u32> = state.msrs.iter().map(|msr| msr.index).collect();
         let again = VcpuState::get(&port, &msrs).unwrap();
-        assert_eq!(
-            comparable(&again.nested),
-            comparable(&state.nested),
-            "what is set is not what is got"
-        );
+        assert_same(&state.nested, &again.nested);
         assert_eq!(again.whereabouts(), state.whereabouts());
     })
 }

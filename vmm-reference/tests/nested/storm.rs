@@ -59,13 +59,20 @@ fn wait(guest: &Guest, wanted: impl Fn(&Shared) -> bool) -> Shared {
     }
 }
 
-fn run(test: &str, interrupts: InterruptControllers) {
+/// How much there is to do, 5,000 events and 200 moves in all.
+struct Storm {
+    interrupts: InterruptControllers,
+    events: u64,
+    moves: u64,
+}
+
+fn run(test: &str, storm: &Storm) {
     let Some(kvm) = host::kvm_with_nested_vmx(test) else {
         return;
     };
-    let events: u64 = host::number("NESTED_STORM_EVENTS", 5000);
+    let interrupts = storm.interrupts;
+    let events: u64 = host::number("NESTED_STORM_EVENTS", storm.events);
     let seed: u64 = host::number("NESTED_STORM_SEED", 1);
-    let saves: u64 = host::number("NESTED_STORM_SAVES", 400);
     println!("{events} events, NESTED_STORM_SEED={seed}");
     let mut random = Random::new(seed);
     let mut books = Books::default();
@@ -87,7 +94,8 @@ fn run(test: &str, interrupts: InterruptControllers) {
         // An interrupt that KVM was given for a PIC of the VMM's is not in the vCPU's state: it would
         // be the VMM's to give it again.
         let with_event = interrupts == InterruptControllers::Kernel || what == Raised::Nmi;
-        let save = random.below(0..events) < saves && with_event;
+        let due = places.all() * events < (books.interrupts + books.nmis) * storm.moves;
+        let save = due && with_event;
         let exits = raise(&guest, interrupts, what);
         if save {
             guest = move_to_new_vm(&kvm, guest, interrupts, &mut places);
@@ -111,13 +119,22 @@ fn run(test: &str, interrupts: InterruptControllers) {
     println!("{:?}: {books:?} {places:?} {shared:?}", begin.elapsed());
     assert_eq!(*output.lock().unwrap(), "");
     books.check(&memory, &shared);
+    assert!(places.all() >= storm.moves - 1, "{places:?}");
+    assert_ne!(
+        places.run_pending, 0,
+        "no move came between a VMLAUNCH and its entry"
+    );
 }
 
 #[test]
 fn events_through_the_kernels_interrupt_controllers() {
     run(
         "events_through_the_kernels_interrupt_controllers",
-        InterruptControllers::Kernel,
+        &Storm {
+            interrupts: InterruptControllers::Kernel,
+            events: 3000,
+            moves: 130,
+        },
     );
 }
 
@@ -125,6 +142,10 @@ fn events_through_the_kernels_interrupt_controllers() {
 fn events_through_the_vmms_interrupt_controllers() {
     run(
         "events_through_the_vmms_interrupt_controllers",
-        InterruptControllers::Split,
+        &Storm {
+            interrupts: InterruptControllers::Split,
+            events: 2000,
+            moves: 70,
+        },
     );
 }
