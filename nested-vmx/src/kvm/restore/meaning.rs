@@ -97,6 +97,11 @@ pub(super) const fn of(step: Step, errno: Errno) -> Text {
             "this state needs KVM's local APIC, or an INIT signal would be blocked as the vCPU is",
             "create the interrupt controller first, and set the multiprocessing state last",
         ),
+        (Step::NestedState, _) => (
+            "KVM refuses the nested state without an error, as it does for L2's CR3, and this is \
+             the error of an earlier call",
+            "let `judge` say what is wrong",
+        ),
         (_, Errno::EINVAL) => (
             "KVM finds a value not valid",
             "compare it with what was read",
