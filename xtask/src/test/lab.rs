@@ -88,6 +88,24 @@ fn entries(mixture: &'static str) -> Vec<Entry> {
             script: "./kvm --show-output --test-threads=1\n\
                      ./immediate_exit --show-output --test-threads=1 refusals::",
         },
+        Entry {
+            name: "lab vmx: nested states, judged and set",
+            machine: "vmx",
+            profile: "lab",
+            programs: &[("nested-vmx", "test", "kvm_nested_state")],
+            files: &[],
+            options: vec![],
+            script: "./kvm_nested_state --show-output --test-threads=1",
+        },
+        Entry {
+            name: "lab vmx: events and moves of a nested guest",
+            machine: "vmx",
+            profile: "lab",
+            programs: &[("vmm-reference", "test", "nested")],
+            files: &[],
+            options: vec![],
+            script: "./nested --show-output --test-threads=1",
+        },
     ]
 }
 

@@ -30,6 +30,7 @@ pub fn all(workspace: &Workspace, full: bool) -> Vec<Stage> {
         lab_boot(),
     ];
     stages.extend(lab::stages(workspace, mixture));
+    stages.push(traces());
     if full {
         stages.extend([benchmarks(), deny(workspace), coverage(), fuzzing()]);
     }
@@ -115,6 +116,11 @@ fn xtask(arguments: &[&str]) -> Command {
 fn lab_boot() -> Stage {
     let boot = xtask(&["boot", "--accel", "lab-svm", "--json"]);
     Stage::new("lab svm: the VMM boots the stock kernel", [boot])
+}
+
+fn traces() -> Stage {
+    let name = "guest/l1 on bochs and on nested KVM";
+    Stage::new(name, [xtask(&["traces"])])
 }
 
 /// That the benchmarks run. Times are for who looks at them.
