@@ -29,14 +29,17 @@ pub(crate) fn ioctl(ioctl: &'static str) -> impl Fn(errno::Error) -> VmError {
     move |source| VmError { ioctl, source }
 }
 
-/// Who emulates the interrupt controllers. The local APICs are KVM's in any case.
+/// Who emulates the interrupt controllers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InterruptControllers {
     /// KVM has the PICs, the I/O APIC and the PIT too.
     #[default]
     Kernel,
-    /// The VMM has the PICs and the I/O APIC (KVM_CAP_SPLIT_IRQCHIP); there is no PIT.
+    /// KVM has the local APICs, the VMM the PICs and the I/O APIC (KVM_CAP_SPLIT_IRQCHIP). There is
+    /// no PIT.
     Split,
+    /// The VMM has all of them. There is no PIT.
+    Vmm,
 }
 
 /// How many interrupt lines the I/O APIC of a VMM may have.
@@ -76,6 +79,7 @@ impl Vm {
             .map_err(ioctl("KVM_SET_TSS_ADDR"))?;
         match interrupts {
             InterruptControllers::Kernel => create_interrupt_controllers(&fd)?,
+            InterruptControllers::Vmm => {}
             InterruptControllers::Split => {
                 let mut split = kvm_enable_cap {
                     cap: KVM_CAP_SPLIT_IRQCHIP,

@@ -68,13 +68,7 @@ impl Books {
         assert_eq!(shared.interrupts, self.interrupts, "{shared:?}");
         assert_eq!(shared.nmis, self.nmis, "{shared:?}");
         assert_eq!(shared.injected, shared.iterations, "{shared:?}");
-        let counters: Vec<u64> = (0..256)
-            .map(|vector| {
-                memory
-                    .read_obj(GuestAddress(storm::L2_COUNTERS + 8 * vector))
-                    .unwrap()
-            })
-            .collect();
+        let counters: Vec<u64> = (0..=255).map(|vector| counter(memory, vector)).collect();
         let vectors = storm::vectors();
         for (vector, count) in counters.iter().enumerate() {
             let Some(turn) = vector.checked_sub(vectors.start.into()) else {
@@ -91,4 +85,11 @@ impl Books {
             assert_eq!(*count, expected, "L2's vector {vector:#x}: {shared:?}");
         }
     }
+}
+
+/// How often this vector came to L2.
+pub fn counter(memory: &GuestMemoryMmap, vector: u8) -> u64 {
+    memory
+        .read_obj(GuestAddress(storm::L2_COUNTERS + 8 * u64::from(vector)))
+        .unwrap()
 }

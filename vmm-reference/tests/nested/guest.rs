@@ -6,9 +6,10 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use guest_l1::scenario::VECTOR;
 use guest_l1::storm::{self, Shared};
 use guest_l1::{Mode, layout};
-use kvm_bindings::{kvm_regs, kvm_segment};
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment};
 use kvm_ioctls::{Kvm, VcpuFd};
 use vcpu_requests::requests;
 use vcpu_runner::kvm::KvmVcpu;
@@ -77,12 +78,20 @@ impl Handler<KvmVcpu> for Devices {
             } => data.fill(EMPTY),
             Exit::IoIn { data, .. } => data.fill(0xff),
             Exit::IoOut { .. } => {}
+            Exit::IrqWindowOpen => return Ok(Flow::Inspect),
             other => {
                 let text = format!("\nunexpected exit: {other:x?}\n");
                 self.output.lock().unwrap().push_str(&text);
                 return Ok(Flow::Stop);
             }
         }
+        Ok(Flow::Continue)
+    }
+
+    /// The guest can take the interrupt for which a window was asked for.
+    fn inspect(&mut self, vcpu: &mut KvmVcpu) -> Result<Flow, Infallible> {
+        vcpu.request_interrupt_window(false);
+        vcpu.interrupt(VECTOR).unwrap();
         Ok(Flow::Continue)
     }
 
@@ -191,8 +200,15 @@ pub fn shared(memory: &GuestMemoryMmap) -> Shared {
 }
 
 /// The state in which a loader of PVH kernels enters one: 32-bit protected mode, flat.
-pub fn enter(kvm: &Kvm, vcpu: &VcpuFd) {
-    VcpuSetup::new(kvm).unwrap().apply(vcpu, 0, 1).unwrap();
+pub fn enter(kvm: &Kvm, interrupts: InterruptControllers, vcpu: &VcpuFd) {
+    match interrupts {
+        // Without a local APIC.
+        InterruptControllers::Vmm => {
+            let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();
+            vcpu.set_cpuid2(&cpuid).unwrap();
+        }
+        _ => VcpuSetup::new(kvm).unwrap().apply(vcpu, 0, 1).unwrap(),
+    }
     let mut sregs = vcpu.get_sregs().unwrap();
     let data = kvm_segment {
         base: 0,

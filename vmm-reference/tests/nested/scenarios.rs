@@ -38,7 +38,7 @@ fn start(kvm: &Kvm) -> Guest {
         memory(Mode::Scenarios),
         InterruptControllers::Kernel,
         Default::default(),
-        |vcpu| enter(kvm, vcpu),
+        |vcpu| enter(kvm, InterruptControllers::Kernel, vcpu),
     )
 }
 
