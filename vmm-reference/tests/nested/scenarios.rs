@@ -8,6 +8,7 @@ use std::time::Duration;
 use guest_l1::Mode;
 use guest_l1::trace::{Trace, differences};
 use kvm_ioctls::Kvm;
+use nested_vmx::kvm::{KvmVcpu, VcpuPort};
 use vcpu_runner::{Deadline, Error, Phase};
 use vmm_reference::vm::InterruptControllers;
 
@@ -19,6 +20,9 @@ use super::save::{Places, move_to_new_vm};
 /// How long after it has announced a scenario the guest is moved, in microseconds: about as long as it
 /// takes it to write a VMCS and to enter.
 const PAUSES: std::ops::Range<u64> = 0..8000;
+
+/// The same, between two looks at whether an entry is pending.
+const LOOKS: std::ops::Range<u64> = 0..300;
 
 /// Scenarios that may come out differently where pages of the guest are not mapped yet, as in a new VM:
 /// KVM then makes L2 exit for itself.
@@ -65,6 +69,32 @@ fn announced_after(guest: &Guest, seen: usize) -> Option<usize> {
     }
 }
 
+/// Pauses the guest in so many microseconds; false if it has ended.
+fn pause_after(guest: &Guest, microseconds: u64) -> bool {
+    thread::sleep(Duration::from_micros(microseconds));
+    match guest.handle.pause(Deadline::after(LIMIT)) {
+        Ok(()) => true,
+        Err(Error::Ended { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Pauses the guest between a VMLAUNCH or VMRESUME and the entry, or where it prints the next line;
+/// false if it has ended.
+fn pause_in_entry(guest: &Guest, random: &mut Random) -> bool {
+    let printed = guest.text().len();
+    while pause_after(guest, random.below(LOOKS)) {
+        let state = guest
+            .call(|vcpu| KvmVcpu(vcpu.fd()).nested_state())
+            .unwrap();
+        if state.is_run_pending() || guest.text().len() > printed {
+            return true;
+        }
+        guest.handle.resume().unwrap();
+    }
+    false
+}
+
 #[test]
 fn a_guest_that_is_moved_prints_the_same() {
     let test = "a_guest_that_is_moved_prints_the_same";
@@ -84,11 +114,12 @@ fn a_guest_that_is_moved_prints_the_same() {
         if random.below(0..2) == 0 {
             continue;
         }
-        thread::sleep(Duration::from_micros(random.below(PAUSES)));
-        match guest.handle.pause(Deadline::after(LIMIT)) {
-            Ok(()) => {}
-            Err(Error::Ended { .. }) => break,
-            Err(error) => panic!("{error}"),
+        let paused = match random.below(0..2) {
+            0 => pause_after(&guest, random.below(PAUSES)),
+            _ => pause_in_entry(&guest, &mut random),
+        };
+        if !paused {
+            break;
         }
         guest = move_to_new_vm(&kvm, guest, InterruptControllers::Kernel, &mut places);
     }
