@@ -40,6 +40,12 @@ impl HostReport {
             "immediate_exit": is(&self.immediate_exit, Works::Yes),
             "immediate_exit_mechanisms": self.mechanisms.as_ref().ok().map(mechanisms::json),
             "nested_state": self.nested_state,
+            "nested_vmx": {
+                "offered": self.nested_vmx.is_offered(),
+                "summary": self.nested_vmx.summary(),
+                "has": self.nested_vmx.features(true),
+                "lacks": self.nested_vmx.features(false),
+            },
         })
     }
 

@@ -11,6 +11,7 @@ mod debug;
 mod instructions;
 mod json;
 mod mechanisms;
+mod nested;
 mod speed;
 mod text;
 mod verdict;
@@ -25,6 +26,7 @@ use crate::kvm_device::{self, CAPABILITIES, KvmError};
 
 pub use debug::Works;
 pub use instructions::{INSTRUCTIONS, Instruction, Ran};
+pub use nested::{Missing, NestedVmx};
 pub use speed::Speed;
 pub use verdict::Verdict;
 
@@ -41,6 +43,8 @@ pub struct HostReport {
     pub capabilities: Vec<(&'static str, i32)>,
     /// The largest nested state in bytes; `None`: KVM has none.
     pub nested_state: Option<u32>,
+    /// Whether a guest can use VMX, and what of it.
+    pub nested_vmx: NestedVmx,
     /// How fast guest kernel code runs.
     pub speed: Result<Speed, ProbeError>,
     /// Which instructions guest kernel code may use.
@@ -71,6 +75,7 @@ impl HostReport {
             recommended_vcpus: kvm.get_nr_vcpus(),
             capabilities,
             nested_state: nested_state(&kvm),
+            nested_vmx: NestedVmx::of(&kvm),
             speed: Speed::measure(&kvm),
             instructions: instructions::probe(&kvm),
             single_step: debug::single_step(&kvm),

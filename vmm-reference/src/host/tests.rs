@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use nested_vmx::capability::{Capabilities, Processor};
+
 use super::*;
 use crate::kvm_device::KVM_PATH;
 
@@ -19,6 +21,7 @@ fn good() -> HostReport {
         recommended_vcpus: 4,
         capabilities: CAPABILITIES.iter().map(|c| (c.name, 1)).collect(),
         nested_state: Some(8320),
+        nested_vmx: NestedVmx::Offered(Box::new(Capabilities::software(Processor::new(46)))),
         speed: Ok(speed),
         instructions: INSTRUCTIONS
             .iter()
@@ -98,8 +101,19 @@ fn the_json_has_what_programs_look_for() {
     assert_eq!(json["ns_per_ring0_instruction"], 0.4);
     assert_eq!(json["capabilities"]["irqchip"], 1);
     assert_eq!(json["nested_state"], 8320);
+    assert_eq!(json["nested_vmx"]["offered"], true);
+    let has = json["nested_vmx"]["has"].as_array().unwrap();
+    assert!(has.contains(&"EPT".into()), "{has:?}");
     let mut report = good();
     report.nested_state = None;
+    report.nested_vmx = NestedVmx::None(Missing::Amd);
+    let text = report.to_string();
+    assert!(
+        text.contains("nested VMX") && text.contains("AMD"),
+        "{text}"
+    );
+    assert!(!text.contains("nested VMX has"), "{text}");
+    assert_eq!(report.to_json()["nested_vmx"]["offered"], false);
     report.single_step = Err(ProbeError::UnexpectedExit("Intr".to_owned()));
     assert!(report.to_json()["nested_state"].is_null());
     assert!(report.to_json()["single_step"].is_null());

@@ -25,6 +25,12 @@ impl Display for HostReport {
             Some(size) => asked(f, "nested state", &format_args!("at most {size} bytes"))?,
             None => asked(f, "nested state", &"none")?,
         }
+        asked(f, "nested VMX", &self.nested_vmx.summary())?;
+        if self.nested_vmx.is_offered() {
+            let list = |offered| self.nested_vmx.features(offered).join(", ");
+            asked(f, "nested VMX has", &list(true))?;
+            asked(f, "nested VMX lacks", &list(false))?;
+        }
         measured(f, "ring-0 instruction", &self.speed)?;
         for (name, ran) in &self.instructions {
             measured(f, &format!("ring-0 {name}"), ran)?;
