@@ -32,7 +32,7 @@ fn depends_on_mappings(name: &str) -> bool {
     name.starts_with("injected INT1")
         // KVM takes L2's first exit, which may be before its first instruction, for the entry; then it
         // lets L1 have its event, although L2 blocks events until that instruction is executed.
-        || name.starts_with("blocking by STI; ")
+        || name.contains("blocking by STI; ")
         || name.contains("blocking by MOV SS; ")
 }
 
