@@ -61,9 +61,10 @@ impl VmmConfig {
 /// The kernel to boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelConfig {
-    /// An ELF `vmlinux` or a bzImage `vmlinuz`.
+    /// An ELF `vmlinux`, a bzImage `vmlinuz` or a multiboot kernel.
     pub path: PathBuf,
-    /// The kernel's command line.
+    /// The kernel's command line. A multiboot kernel gets the name of its file instead of the
+    /// [default](DEFAULT_CMDLINE), which is Linux's.
     pub cmdline: String,
     /// No part of the kernel may lie below this address (default: 1 MiB, the start of high
     /// memory). rust-vmm's first vmm-reference gave the parameter this meaning.

@@ -39,8 +39,8 @@ pub enum FileError {
     Shrank,
 }
 
-/// How much of a file tells what it is.
-const HEAD_LEN: u64 = 4096;
+/// How much of a file tells what it is: a multiboot header may be anywhere in it.
+const HEAD_LEN: u64 = 8192;
 
 /// A regular file and its length, which is not 0.
 pub(crate) fn open(path: &Path) -> Result<(File, u64), FileError> {

@@ -3,8 +3,8 @@
 //! The guest-physical address space and the I/O ports: what is where, once for all modules.
 //!
 //! ```text
-//! 0x0000_0500  GDT that the kernel is entered with (64-bit and PVH protocol)
-//! 0x0000_6000  PVH: start info, list of modules, memory map
+//! 0x0000_0500  GDT that the kernel is entered with (all protocols)
+//! 0x0000_6000  PVH: start info, list of modules, memory map; multiboot: the like
 //! 0x0000_7000  64-bit protocol: boot parameters ("zero page")
 //! 0x0000_8ff0  boot stack, growing down
 //! 0x0000_9000  page tables that map the first 4 GiB to themselves, up to 0xf000
@@ -30,6 +30,14 @@ pub const PVH_START_INFO: u64 = 0x6000;
 pub const PVH_MODULES: u64 = 0x6100;
 /// PVH: the memory map.
 pub const PVH_MEMORY_MAP: u64 = 0x6200;
+/// Multiboot: the information structure. (A kernel is entered by one protocol only.)
+pub const MULTIBOOT_INFO: u64 = 0x6000;
+/// Multiboot: the boot loader's name.
+pub const MULTIBOOT_LOADER_NAME: u64 = 0x6080;
+/// Multiboot: the list of modules (the initrd).
+pub const MULTIBOOT_MODULES: u64 = 0x6100;
+/// Multiboot: the memory map.
+pub const MULTIBOOT_MEMORY_MAP: u64 = 0x6200;
 /// Linux's boot parameters.
 pub const ZERO_PAGE: u64 = 0x7000;
 /// The stack pointer at boot.

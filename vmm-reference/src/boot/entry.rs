@@ -7,6 +7,7 @@ use kvm_ioctls::VcpuFd;
 use vm_memory::GuestAddress;
 
 use super::gdt::{self, Descriptor};
+use super::multiboot;
 use crate::kernel::Entry;
 use crate::layout;
 
@@ -46,6 +47,11 @@ impl BootEntry {
         match self.entry {
             Entry::Pvh(_) => kvm_regs {
                 rbx: layout::PVH_START_INFO,
+                ..start
+            },
+            Entry::Multiboot(_) => kvm_regs {
+                rax: multiboot::MAGIC,
+                rbx: layout::MULTIBOOT_INFO,
                 ..start
             },
             Entry::Linux64(_) => kvm_regs {
@@ -111,7 +117,7 @@ impl BootEntry {
 
     pub(super) fn code(&self) -> Descriptor {
         match self.entry {
-            Entry::Pvh(_) => Descriptor::CODE_32,
+            Entry::Pvh(_) | Entry::Multiboot(_) => Descriptor::CODE_32,
             Entry::Linux64(_) => Descriptor::CODE_64,
         }
     }
@@ -143,6 +149,21 @@ mod tests {
         assert_eq!((sregs.cs.l, sregs.cs.db, sregs.cs.limit), (0, 1, u32::MAX));
         assert_eq!((sregs.tr.limit, sregs.tr.type_), (0x67, 0xb));
         assert_eq!(sregs.apic_base, 0xfee0_0900);
+    }
+
+    #[test]
+    fn multiboot_starts_like_pvh_but_for_two_registers() {
+        let entry = GuestAddress(0x10_0010);
+        let boot = BootEntry {
+            entry: Entry::Multiboot(entry),
+        };
+        let pvh = BootEntry {
+            entry: Entry::Pvh(entry),
+        };
+        let regs = boot.regs();
+        assert_eq!((regs.rip, regs.rax), (0x10_0010, 0x2bad_b002));
+        assert_eq!((regs.rbx, regs.rflags), (layout::MULTIBOOT_INFO, 2));
+        assert_eq!(boot.sregs(reset()), pvh.sregs(reset()));
     }
 
     #[test]

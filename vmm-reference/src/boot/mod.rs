@@ -9,6 +9,7 @@
 mod entry;
 mod error;
 mod gdt;
+mod multiboot;
 mod page_tables;
 mod pvh;
 mod zero_page;
@@ -48,7 +49,11 @@ pub fn prepare(memory: &GuestMemoryMmap, config: &VmmConfig) -> Result<BootEntry
     };
     let size = memory.iter().map(GuestMemoryRegion::len).sum();
     let image = Image::open(path, size).map_err(in_kernel)?;
-    let cmdline = cmdline(&config.kernel.cmdline, image.max_cmdline_len())?;
+    let text = match image.is_multiboot() {
+        true => &multiboot::cmdline(&config.kernel.cmdline, path),
+        false => &config.kernel.cmdline,
+    };
+    let cmdline = cmdline(text, image.max_cmdline_len())?;
 
     let lowest = config
         .kernel
@@ -87,6 +92,7 @@ pub fn prepare(memory: &GuestMemoryMmap, config: &VmmConfig) -> Result<BootEntry
     write("descriptor table", memory, layout::BOOT_GDT, &gdt)?;
     match boot.entry {
         Entry::Pvh(_) => pvh::write(memory, &handover)?,
+        Entry::Multiboot(_) => multiboot::write_info(memory, &handover)?,
         Entry::Linux64(_) => {
             page_tables::write(memory).map_err(|reason| BootError::Tables {
                 what: "page tables",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! An ELF `vmlinux`, checked as a whole before a byte of it reaches guest memory.
+//! An ELF kernel, checked as a whole before a byte of it reaches guest memory.
 //!
 //! The loader copies segments one by one and trusts their headers; so everything that it will
 //! use is checked here: that the file holds all of each segment (and of the section table, which
@@ -9,19 +9,19 @@
 
 use std::ops::Range;
 
-use super::bytes::{slice, u16_at, u32_at, u64_at};
+use super::bytes::{slice, u16_at, u32_at};
+use super::elf_class::Class;
 use super::{KernelError, pvh_note};
 
 pub(super) const MAGIC: &[u8] = b"\x7fELF";
 
+const CLASS_32: u8 = 1;
 const CLASS_64: u8 = 2;
 const LITTLE_ENDIAN: u8 = 1;
 const TYPE_EXEC: u16 = 2;
 const TYPE_DYN: u16 = 3;
+const MACHINE_386: u16 = 3;
 const MACHINE_X86_64: u16 = 62;
-const HEADER_LEN: u64 = 64;
-const PROGRAM_HEADER_LEN: u64 = 56;
-const SECTION_HEADER_LEN: u64 = 64;
 const SECTION_NOBITS: u32 = 8;
 const SEGMENT_LOAD: u32 = 1;
 const SEGMENT_NOTE: u32 = 4;
@@ -29,106 +29,152 @@ const SEGMENT_NOTE: u32 = 4;
 const SEGMENT_INTERPRETER: u32 = 3;
 const SEGMENT_TLS: u32 = 7;
 
+/// What an ELF kernel is expected to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// A Linux kernel: of 64 bits, and its entry point is a physical address.
+    Linux,
+    /// A multiboot kernel: of 32 or 64 bits. Its header tells it from a program.
+    Multiboot,
+}
+
 /// What booting needs to know of an ELF kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Elf {
-    /// The entry point of the 64-bit boot protocol, a physical address.
+    /// The entry point as the header has it. A Linux kernel's is that of the 64-bit boot protocol,
+    /// a physical address.
     pub(super) entry: u64,
     /// The entry point of the PVH boot protocol, if it has one.
     pub(super) pvh_entry: Option<u32>,
-    /// The guest-physical memory of each segment, in ascending order.
-    pub(super) segments: Vec<Range<u64>>,
+    /// What is loaded where, in ascending order.
+    pub(super) segments: Vec<Segment>,
     /// Where the ELF file ends. Linux's build appends relocations, which only its own
     /// decompressor reads.
     pub(super) file_len: u64,
 }
 
+/// A part of a file, and guest memory that it is loaded into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Where in the file it is.
+    pub(super) file: Range<u64>,
+    /// Guest-physical memory, of the file's length or longer.
+    pub(super) memory: Range<u64>,
+    /// The address that it is linked at.
+    linked: u64,
+}
+
 impl Elf {
-    /// Checks all of `bytes`.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, KernelError> {
-        check_identity(bytes)?;
-        let field =
-            |offset| u64_at(bytes, offset).ok_or_else(|| truncated("header", bytes, HEADER_LEN));
-        let word =
-            |offset| u16_at(bytes, offset).ok_or_else(|| truncated("header", bytes, HEADER_LEN));
-        let (entry, headers, sections) = (field(24)?, field(32)?, field(40)?);
-        let (entry_len, count) = (word(54)?, word(56)?);
-        let (section_len, section_count) = (word(58)?, word(60)?);
-        if u64::from(entry_len) != PROGRAM_HEADER_LEN || headers < HEADER_LEN || count == 0 {
+    /// Checks all of `bytes`. Only an ELF file of 64 bits can have a PVH entry point.
+    pub(super) fn parse(bytes: &[u8], expected: Expected) -> Result<Self, KernelError> {
+        let class = check_identity(bytes, expected)?;
+        let at = class.offsets();
+        let cut_off = || truncated("header", bytes, at.header_len);
+        let field = |offset| class.word_at(bytes, offset).ok_or_else(cut_off);
+        let count = |index: u64| u16_at(bytes, at.counts + 2 * index).ok_or_else(cut_off);
+        let (entry, headers, sections) = (
+            field(at.entry)?,
+            field(at.program_headers)?,
+            field(at.section_headers)?,
+        );
+        if u64::from(count(0)?) != at.segment_len || headers < at.header_len || count(1)? == 0 {
             return Err(KernelError::Damaged(
                 "its ELF header names no program headers",
             ));
         }
-        let headers = table(
-            "program header table",
-            bytes,
-            headers,
-            count,
-            PROGRAM_HEADER_LEN,
-        )?;
+        let what = "program header table";
+        let headers = table(what, bytes, headers, count(1)?, at.segment_len)?;
 
         let mut file_len = headers.end;
         let mut segments = Vec::new();
         let mut pvh_entry = None;
-        for header in headers.step_by(PROGRAM_HEADER_LEN as usize) {
-            let segment = Segment::parse(bytes, header)?;
-            file_len = file_len.max(segment.file.end);
-            match segment.kind {
-                SEGMENT_LOAD if !segment.memory.is_empty() => segments.push(segment.memory),
-                SEGMENT_NOTE if pvh_entry.is_none() => {
-                    pvh_entry = pvh_note::entry(slice(bytes, segment.file).unwrap_or_default())?;
+        for header in headers.step_by(at.segment_len as usize) {
+            // The table was checked to lie in the file.
+            let kind = u32_at(bytes, header).unwrap_or_default();
+            match kind {
+                SEGMENT_LOAD | SEGMENT_NOTE => {}
+                SEGMENT_INTERPRETER | SEGMENT_TLS if expected == Expected::Linux => {
+                    return Err(KernelError::Program);
                 }
-                SEGMENT_INTERPRETER | SEGMENT_TLS => return Err(KernelError::Program),
-                _ => {}
+                _ => continue,
+            }
+            let segment = Segment::parse(bytes, class, header)?;
+            file_len = file_len.max(segment.file.end);
+            if kind == SEGMENT_LOAD {
+                segment.check()?;
+                if !segment.memory.is_empty() {
+                    segments.push(segment);
+                }
+            } else if pvh_entry.is_none() && class == Class::Elf64 {
+                pvh_entry = pvh_note::entry(slice(bytes, segment.file).unwrap_or_default())?;
             }
         }
-        let sections = check_sections(bytes, sections, section_count, section_len)?;
+        let sections = check_sections(bytes, class, sections, count(3)?, count(2)?)?;
 
-        segments.sort_by_key(|segment| segment.start);
+        segments.sort_by_key(|segment| segment.memory.start);
         for (first, second) in segments.iter().zip(segments.iter().skip(1)) {
-            if first.end > second.start {
+            if first.memory.end > second.memory.start {
                 return Err(KernelError::Overlap {
-                    first: first.clone(),
-                    second: second.clone(),
+                    first: first.memory.clone(),
+                    second: second.memory.clone(),
                 });
             }
         }
-        for entry in [Some(entry), pvh_entry.map(u64::from)]
-            .into_iter()
-            .flatten()
-        {
-            if !segments.iter().any(|segment| segment.contains(&entry)) {
-                return Err(KernelError::EntryOutside { entry });
-            }
-        }
-        Ok(Self {
+        let elf = Self {
             entry,
             pvh_entry,
             segments,
             file_len: file_len.max(sections),
-        })
+        };
+        if let Some(entry) = pvh_entry {
+            elf.check_entry(entry.into())?;
+        }
+        if expected == Expected::Linux {
+            elf.check_entry(entry)?;
+        }
+        Ok(elf)
+    }
+
+    /// The entry point's physical address, where the header may have either it or the address that
+    /// it is linked at, as loaders of multiboot kernels take it.
+    pub(super) fn physical_entry(&self) -> Result<u64, KernelError> {
+        let linked = self.segments.iter().find_map(|segment| {
+            let offset = self.entry.checked_sub(segment.linked)?;
+            let address = segment.memory.start.checked_add(offset)?;
+            segment.memory.contains(&address).then_some(address)
+        });
+        match linked {
+            Some(entry) => Ok(entry),
+            None => self.check_entry(self.entry).map(|()| self.entry),
+        }
+    }
+
+    fn check_entry(&self, entry: u64) -> Result<(), KernelError> {
+        let mut segments = self.segments.iter();
+        match segments.any(|segment| segment.memory.contains(&entry)) {
+            true => Ok(()),
+            false => Err(KernelError::EntryOutside { entry }),
+        }
     }
 }
 
-struct Segment {
-    kind: u32,
-    file: Range<u64>,
-    memory: Range<u64>,
-}
-
 impl Segment {
-    fn parse(bytes: &[u8], header: u64) -> Result<Self, KernelError> {
-        // The table was checked to lie in the file.
-        let word = |at: u64| u64_at(bytes, header + at).unwrap_or_default();
-        let kind = u32_at(bytes, header).unwrap_or_default();
-        let (offset, physical, in_file, in_memory) = (word(8), word(24), word(32), word(40));
-        if !matches!(kind, SEGMENT_LOAD | SEGMENT_NOTE) {
-            return Ok(Self {
-                kind,
-                file: 0..0,
-                memory: 0..0,
-            });
+    /// One that is linked where it is loaded.
+    pub(super) fn flat(file: Range<u64>, memory: Range<u64>) -> Self {
+        let linked = memory.start;
+        Self {
+            file,
+            memory,
+            linked,
         }
+    }
+
+    /// The one whose header is at `header`, which lies in the file.
+    fn parse(bytes: &[u8], class: Class, header: u64) -> Result<Self, KernelError> {
+        let at = class.offsets();
+        let word = |at: u64| class.word_at(bytes, header + at).unwrap_or_default();
+        let (offset, in_file) = (word(at.segment_offset), word(at.segment_in_file));
+        let (physical, in_memory) = (word(at.segment_physical), word(at.segment_in_memory));
         let overflow = KernelError::Damaged("a segment's address or size overflows");
         let Some(file_end) = offset.checked_add(in_file) else {
             return Err(overflow);
@@ -139,25 +185,31 @@ impl Segment {
         if in_file > 0 && file_end > bytes.len() as u64 {
             return Err(truncated("last segment", bytes, file_end));
         }
-        if kind == SEGMENT_LOAD && in_file > in_memory {
+        Ok(Self {
+            file: if in_file > 0 { offset..file_end } else { 0..0 },
+            memory: physical..memory_end,
+            linked: word(at.segment_virtual),
+        })
+    }
+
+    fn check(&self) -> Result<(), KernelError> {
+        let len = |range: &Range<u64>| range.end - range.start;
+        if len(&self.file) > len(&self.memory) {
             return Err(KernelError::Damaged(
                 "a segment is larger in the file than in memory",
             ));
         }
-        Ok(Self {
-            kind,
-            file: if in_file > 0 { offset..file_end } else { 0..0 },
-            memory: physical..memory_end,
-        })
+        Ok(())
     }
 }
 
-fn check_identity(bytes: &[u8]) -> Result<(), KernelError> {
+fn check_identity(bytes: &[u8], expected: Expected) -> Result<Class, KernelError> {
     if !bytes.starts_with(MAGIC) {
         return Err(KernelError::NotAKernel);
     }
-    if (bytes.len() as u64) < HEADER_LEN {
-        return Err(truncated("header", bytes, HEADER_LEN));
+    let shortest = Class::Elf32.offsets().header_len;
+    if (bytes.len() as u64) < shortest {
+        return Err(truncated("header", bytes, shortest));
     }
     let machine = u16_at(bytes, 18).unwrap_or_default();
     if bytes[5] != LITTLE_ENDIAN {
@@ -165,13 +217,16 @@ fn check_identity(bytes: &[u8]) -> Result<(), KernelError> {
             "a big-endian machine".into(),
         ));
     }
-    if bytes[4] != CLASS_64 || machine != MACHINE_X86_64 {
-        return Err(KernelError::WrongArchitecture(architecture(
-            machine, bytes[4],
-        )));
-    }
+    let class = match (bytes[4], machine, expected) {
+        (CLASS_64, MACHINE_X86_64, _) => Class::Elf64,
+        (CLASS_32, MACHINE_386, Expected::Multiboot) => Class::Elf32,
+        (CLASS_32, MACHINE_386, Expected::Linux) => return Err(KernelError::Only32Bit),
+        (class, machine, _) => {
+            return Err(KernelError::WrongArchitecture(architecture(machine, class)));
+        }
+    };
     match u16_at(bytes, 16) {
-        Some(TYPE_EXEC | TYPE_DYN) => Ok(()),
+        Some(TYPE_EXEC | TYPE_DYN) => Ok(class),
         _ => Err(KernelError::Damaged(
             "it is an ELF object or core file, not an executable",
         )),
@@ -180,7 +235,7 @@ fn check_identity(bytes: &[u8]) -> Result<(), KernelError> {
 
 fn architecture(machine: u16, class: u8) -> String {
     let name = match machine {
-        3 => "32-bit x86",
+        MACHINE_386 => "32-bit x86",
         40 => "32-bit ARM",
         183 => "ARM64",
         243 => "RISC-V",
@@ -211,6 +266,7 @@ fn table(
 /// Is all of the section table there, and all that it names? Returns where that ends.
 fn check_sections(
     bytes: &[u8],
+    class: Class,
     start: u64,
     count: u16,
     entry_len: u16,
@@ -218,25 +274,20 @@ fn check_sections(
     if start == 0 || count == 0 {
         return Ok(0);
     }
-    if u64::from(entry_len) != SECTION_HEADER_LEN {
+    let at = class.offsets();
+    if u64::from(entry_len) != at.section_len {
         return Err(KernelError::Damaged(
             "its section headers have a wrong size",
         ));
     }
-    let headers = table(
-        "section header table",
-        bytes,
-        start,
-        count,
-        SECTION_HEADER_LEN,
-    )?;
+    let headers = table("section header table", bytes, start, count, at.section_len)?;
     let mut last = headers.end;
-    for header in headers.step_by(SECTION_HEADER_LEN as usize) {
-        let word = |at: u64| u64_at(bytes, header + at).unwrap_or_default();
+    for header in headers.step_by(at.section_len as usize) {
+        let word = |at: u64| class.word_at(bytes, header + at).unwrap_or_default();
         if u32_at(bytes, header + 4) == Some(SECTION_NOBITS) {
             continue;
         }
-        let end = word(24).saturating_add(word(32));
+        let end = word(at.section_offset).saturating_add(word(at.section_size));
         if end > bytes.len() as u64 {
             return Err(truncated("last section", bytes, end));
         }
@@ -245,7 +296,7 @@ fn check_sections(
     Ok(last)
 }
 
-fn truncated(what: &'static str, bytes: &[u8], needed: u64) -> KernelError {
+pub(super) fn truncated(what: &'static str, bytes: &[u8], needed: u64) -> KernelError {
     KernelError::Truncated {
         what,
         len: bytes.len() as u64,

@@ -17,7 +17,9 @@ pub enum KernelError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Nothing that this VMM boots.
-    #[error("is not a kernel: neither an ELF vmlinux nor a bzImage vmlinuz")]
+    #[error(
+        "is not a kernel: neither an ELF vmlinux, nor a bzImage vmlinuz, nor has it a multiboot header"
+    )]
     NotAKernel,
     /// An ELF file that a kernel is to execute.
     #[error("is a program that runs on a kernel, not a kernel")]
@@ -28,6 +30,42 @@ pub enum KernelError {
     /// A kernel for another machine.
     #[error("is for {0}; an x86-64 kernel is needed")]
     WrongArchitecture(String),
+    /// A 32-bit x86 kernel that offers no protocol by which it is entered in 32-bit mode.
+    #[error(
+        "is for 32-bit x86 and has no multiboot header within its first 8192 bytes; an x86-64 kernel or a multiboot kernel is needed"
+    )]
+    Only32Bit,
+    /// Something that begins as a multiboot header does.
+    #[error(
+        "has a multiboot header at byte {offset:#x} whose checksum is wrong; magic, flags and checksum must add up to 0"
+    )]
+    MultibootChecksum {
+        /// Where in the file.
+        offset: u64,
+    },
+    /// The multiboot header demands what this VMM does not know.
+    #[error(
+        "demands by its multiboot header what this VMM does not know: flags {unknown:#x}; clear them (0x3 and 0x10000 are known)"
+    )]
+    MultibootFlags {
+        /// Those among the mandatory ones.
+        unknown: u32,
+    },
+    /// The multiboot header demands a video mode.
+    #[error(
+        "demands a video mode by its multiboot header, and this machine has a serial console only; clear flag 0x4 of the header"
+    )]
+    MultibootVideo,
+    /// The address fields of the multiboot header make no sense.
+    #[error(
+        "has wrong address fields in its multiboot header: {0}; correct them, or clear flag 0x10000 of the header and link an ELF file"
+    )]
+    MultibootAddresses(&'static str),
+    /// The multiboot header does not say how the file is to be loaded.
+    #[error(
+        "has a multiboot header without address fields and is not an ELF file; link it as one, or set flag 0x10000 of the header and its address fields"
+    )]
+    MultibootNotElf,
     /// The end is missing.
     #[error("is truncated: it has {len} bytes and its {what} ends at byte {needed}; copy it again")]
     Truncated {
@@ -91,7 +129,7 @@ pub enum KernelError {
         ram_end: u64,
     },
     /// A segment lies where devices are or above, which the kernel's first page tables and the
-    /// 32-bit PVH protocol do not reach.
+    /// 32-bit protocols do not reach.
     #[error(
         "has a segment at {segment:#x?}; a kernel must lie below {limit:#x}, where devices begin"
     )]
@@ -114,4 +152,7 @@ pub enum KernelError {
     /// The loader refused what was checked here.
     #[error("can't be loaded: {0}")]
     Load(linux_loader::loader::Error),
+    /// So did guest memory.
+    #[error("can't be written to guest memory: {0}")]
+    Write(vm_memory::GuestMemoryError),
 }

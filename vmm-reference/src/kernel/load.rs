@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! From a checked image into guest memory, by linux-loader. All of the placement is checked
+//! From a checked image into guest memory, by linux-loader, which does not know multiboot kernels. All of the placement is checked
 //! first: when this fails, nothing was written.
 
 use std::io::Cursor;
@@ -8,10 +8,12 @@ use std::ops::Range;
 
 use linux_loader::loader::bootparam::setup_header;
 use linux_loader::loader::{self, KernelLoader};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
+use super::bytes::slice;
 use super::bzimage::BzImage;
-use super::elf::Elf;
+use super::elf::{Elf, Segment};
+use super::multiboot::Multiboot;
 use super::{Format, Image, KernelError};
 use crate::layout;
 
@@ -20,6 +22,8 @@ use crate::layout;
 pub enum Entry {
     /// In 32-bit protected mode without paging, by the PVH boot protocol.
     Pvh(GuestAddress),
+    /// In 32-bit protected mode without paging, by the multiboot 1 protocol.
+    Multiboot(GuestAddress),
     /// In long mode, by Linux's 64-bit boot protocol.
     Linux64(GuestAddress),
 }
@@ -28,7 +32,7 @@ impl Entry {
     /// The address of the kernel's first instruction.
     pub fn address(&self) -> GuestAddress {
         match self {
-            Self::Pvh(address) | Self::Linux64(address) => *address,
+            Self::Pvh(address) | Self::Multiboot(address) | Self::Linux64(address) => *address,
         }
     }
 }
@@ -53,6 +57,7 @@ impl Image {
         let lowest = lowest.max(layout::HIMEM_START);
         match &self.format {
             Format::Elf(elf) => load_elf(elf, &self.bytes, memory, lowest),
+            Format::Multiboot(kernel) => load_multiboot(kernel, &self.bytes, memory, lowest),
             Format::BzImage(image) => load_bzimage(image, &self.bytes, memory, lowest),
         }
     }
@@ -64,19 +69,35 @@ fn load_elf(
     memory: &GuestMemoryMmap,
     lowest: u64,
 ) -> Result<LoadedKernel, KernelError> {
-    for segment in &elf.segments {
-        check_placement(segment, memory, lowest)?;
-    }
-    // The segments are sorted, and an entry point lies in one of them: there is a first one.
-    let start = elf.segments.first().map_or(0, |segment| segment.start);
-    let end = elf.segments.last().map_or(0, |segment| segment.end);
+    let place = check_segments(&elf.segments, memory, lowest)?;
     loader::Elf::load(memory, None, &mut Cursor::new(bytes), None).map_err(KernelError::Load)?;
     Ok(LoadedKernel {
         entry: match elf.pvh_entry {
             Some(entry) => Entry::Pvh(GuestAddress(entry.into())),
             None => Entry::Linux64(GuestAddress(elf.entry)),
         },
-        memory: start..end,
+        memory: place,
+        setup_header: None,
+    })
+}
+
+fn load_multiboot(
+    kernel: &Multiboot,
+    bytes: &[u8],
+    memory: &GuestMemoryMmap,
+    lowest: u64,
+) -> Result<LoadedKernel, KernelError> {
+    let place = check_segments(&kernel.segments, memory, lowest)?;
+    for segment in &kernel.segments {
+        // It was checked to lie in the file. What it has of memory beyond that is zero already.
+        let content = slice(bytes, segment.file.clone()).unwrap_or_default();
+        memory
+            .write_slice(content, GuestAddress(segment.memory.start))
+            .map_err(KernelError::Write)?;
+    }
+    Ok(LoadedKernel {
+        entry: Entry::Multiboot(GuestAddress(kernel.entry)),
+        memory: place,
         setup_header: None,
     })
 }
@@ -112,6 +133,21 @@ fn load_bzimage(
         memory: place,
         setup_header: loaded.setup_header,
     })
+}
+
+/// Are all of `segments` memory, and at or above `lowest`? Returns what they span.
+fn check_segments(
+    segments: &[Segment],
+    memory: &GuestMemoryMmap,
+    lowest: u64,
+) -> Result<Range<u64>, KernelError> {
+    for segment in segments {
+        check_placement(&segment.memory, memory, lowest)?;
+    }
+    // They are sorted, and an entry point lies in one of them: there is a first one.
+    let start = segments.first().map_or(0, |segment| segment.memory.start);
+    let end = segments.last().map_or(0, |segment| segment.memory.end);
+    Ok(start..end)
 }
 
 /// Is all of `place` memory, and at or above `lowest`?
