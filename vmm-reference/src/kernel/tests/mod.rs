@@ -3,6 +3,7 @@
 //! Images that are booted, and all the ways in which one can be bad.
 
 mod bad;
+mod multiboot;
 pub(crate) mod samples;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};

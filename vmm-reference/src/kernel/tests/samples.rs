@@ -18,8 +18,8 @@ pub const PVH_ENTRY: u32 = 0x100_0010;
 /// Offsets of the sample's headers, for tests that change them.
 pub const PROGRAM_HEADERS: usize = 64;
 pub const NOTE: usize = 0x100;
-const TEXT_AT: u64 = 0x140;
-const DATA_AT: u64 = TEXT_AT + TEXT_LEN;
+pub const TEXT_AT: usize = 0x140;
+const DATA_AT: u64 = TEXT_AT as u64 + TEXT_LEN;
 const SECTIONS_AT: u64 = DATA_AT + DATA_LEN;
 
 /// An ELF kernel with two segments, a PVH note and a section table at its end.
@@ -34,7 +34,7 @@ pub fn elf() -> Vec<u8> {
     put(40, &SECTIONS_AT.to_le_bytes());
     put(52, &[64, 0, 56, 0, 3, 0, 64, 0, 2, 0, 0, 0]);
     for (index, (kind, file, memory, file_len, memory_len)) in [
-        (1u32, TEXT_AT, TEXT, TEXT_LEN, TEXT_LEN),
+        (1u32, TEXT_AT as u64, TEXT, TEXT_LEN, TEXT_LEN),
         (1, DATA_AT, DATA, DATA_LEN, DATA_MEMORY_LEN),
         (4, NOTE as u64, 0, 20, 20),
     ]
@@ -53,17 +53,17 @@ pub fn elf() -> Vec<u8> {
     let code: Vec<u8> = (0..TEXT_LEN + DATA_LEN)
         .map(|i| (i * 37 % 251) as u8)
         .collect();
-    put(TEXT_AT, &code);
+    put(TEXT_AT as u64, &code);
     // The second section header names all up to the table itself.
     put(SECTIONS_AT + 64 + 4, &1u32.to_le_bytes());
-    put(SECTIONS_AT + 64 + 24, &TEXT_AT.to_le_bytes());
+    put(SECTIONS_AT + 64 + 24, &(TEXT_AT as u64).to_le_bytes());
     put(SECTIONS_AT + 64 + 32, &(TEXT_LEN + DATA_LEN).to_le_bytes());
     image
 }
 
 /// What the sample's text segment holds.
 pub fn text() -> Vec<u8> {
-    elf()[TEXT_AT as usize..][..TEXT_LEN as usize].to_vec()
+    elf()[TEXT_AT..][..TEXT_LEN as usize].to_vec()
 }
 
 /// A bzImage with this payload, and an EFI signature behind the kernel.
@@ -143,4 +143,96 @@ fn lz4(data: &[u8]) -> Vec<u8> {
 
 fn zstd(data: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(data, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+/// What a multiboot sample is entered at: writes to a port and halts.
+pub const MULTIBOOT_CODE: [u8; 5] = [0xb0, b'x', 0xe6, 0xf4, 0xf4];
+
+/// Magic, flags and checksum.
+pub fn multiboot_header(flags: u32) -> [[u8; 4]; 3] {
+    const MAGIC: u32 = 0x1bad_b002;
+    let checksum = 0u32.wrapping_sub(MAGIC).wrapping_sub(flags);
+    [MAGIC, flags, checksum].map(u32::to_le_bytes)
+}
+
+/// `image` with the note of PVH made one of another type.
+pub fn without_pvh_note(mut image: Vec<u8>) -> Vec<u8> {
+    let name = image
+        .windows(8)
+        .position(|bytes| bytes == b"\x12\0\0\0Xen\0")
+        .unwrap();
+    image[name] = 0;
+    image
+}
+
+/// An ELF kernel with a multiboot header, which code follows, in its first segment.
+#[derive(Clone)]
+pub struct MultibootElf {
+    bits: u32,
+    pub machine: u16,
+    pub flags: u32,
+    pub entry: u64,
+    pub linked: u64,
+    pub physical: u64,
+    pub in_memory: u64,
+    /// A second segment, of one byte, is loaded here.
+    pub second: Option<u64>,
+    pub second_kind: u32,
+}
+
+impl MultibootElf {
+    /// A good one of 32 or 64 bits.
+    pub fn new(bits: u32) -> Self {
+        Self {
+            bits,
+            machine: if bits == 32 { 3 } else { 62 },
+            flags: 3,
+            entry: 0x10_000c,
+            linked: 0x10_0000,
+            physical: 0x10_0000,
+            in_memory: 0x1000,
+            second: None,
+            second_kind: 1,
+        }
+    }
+
+    /// The file.
+    pub fn bytes(&self) -> Vec<u8> {
+        let (header_len, segment_len) = if self.bits == 32 { (52, 32) } else { (64, 56) };
+        let count = 1 + u16::from(self.second.is_some());
+        let code_at = header_len + segment_len * u64::from(count);
+        let mut file = b"\x7fELF\0\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+        file[4] = (self.bits / 32) as u8;
+        let word = |value: u64| value.to_le_bytes()[..if self.bits == 32 { 4 } else { 8 }].to_vec();
+        file.extend([2u16, self.machine].map(u16::to_le_bytes).concat());
+        file.extend(1u32.to_le_bytes());
+        for value in [self.entry, header_len, 0] {
+            file.extend(word(value));
+        }
+        file.extend(0u32.to_le_bytes());
+        for value in [header_len as u16, segment_len as u16, count, 0, 0, 0] {
+            file.extend(value.to_le_bytes());
+        }
+        let mut segment = |kind: u32, linked, physical, in_file, in_memory| {
+            file.extend(kind.to_le_bytes());
+            if self.bits == 64 {
+                file.extend(7u32.to_le_bytes());
+            }
+            for value in [code_at, linked, physical, in_file, in_memory] {
+                file.extend(word(value));
+            }
+            if self.bits == 32 {
+                file.extend(7u32.to_le_bytes());
+            }
+            file.extend(word(4));
+        };
+        let in_file = 12 + MULTIBOOT_CODE.len() as u64;
+        segment(1, self.linked, self.physical, in_file, self.in_memory);
+        if let Some(second) = self.second {
+            segment(self.second_kind, second, second, 1, 1);
+        }
+        file.extend(multiboot_header(self.flags).concat());
+        file.extend(MULTIBOOT_CODE);
+        file
+    }
 }
