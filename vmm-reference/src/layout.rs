@@ -16,11 +16,11 @@
 //! 0x1_0000_0000  the rest of the memory
 //! ```
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use vm_memory::{Address, GuestMemoryRegion};
 
-use crate::devices::AcpiPm;
+use crate::devices::{AcpiPm, Cmos, SerialPort, SystemControl};
 
 /// The global descriptor table at boot.
 pub const BOOT_GDT: u64 = 0x500;
@@ -74,6 +74,10 @@ pub const COM1_IRQ: u32 = 4;
 pub const I8042_DATA_PORT: u16 = 0x60;
 /// The keyboard controller's command port.
 pub const I8042_COMMAND_PORT: u16 = 0x64;
+/// The CMOS memory's index port; its data port follows.
+pub const CMOS_PORT: u16 = 0x70;
+/// System control port A.
+pub const SYSTEM_CONTROL_PORT: u16 = 0x92;
 
 /// The first port of ACPI's power management registers, see [`crate::devices::AcpiPm`].
 pub const ACPI_PM_PORT: u16 = 0x600;
@@ -94,6 +98,31 @@ pub const ACPI_RESET_VALUE: u8 = 1;
 pub const S5_SLP_TYP: u8 = 5;
 /// The interrupt line of ACPI's own events.
 pub const SCI_IRQ: u8 = 9;
+
+/// The ports that are somebody's in every machine: those of KVM's devices, then the VMM's own.
+pub const PORTS: [(RangeInclusive<u16>, &str); 12] = [
+    (0x20..=0x21, "interrupt controller"),
+    (0xa0..=0xa1, "interrupt controller"),
+    (0x4d0..=0x4d1, "interrupt controller"),
+    (0x40..=0x43, "timer"),
+    (0x61..=0x61, "timer"),
+    (I8042_DATA_PORT..=I8042_DATA_PORT, "keyboard controller"),
+    (
+        I8042_COMMAND_PORT..=I8042_COMMAND_PORT,
+        "keyboard controller",
+    ),
+    (CMOS_PORT..=CMOS_PORT + Cmos::PORTS - 1, "CMOS memory"),
+    (
+        SYSTEM_CONTROL_PORT..=SYSTEM_CONTROL_PORT + SystemControl::PORTS - 1,
+        "system control port",
+    ),
+    (COM1_PORT..=COM1_PORT + SerialPort::PORTS - 1, "serial port"),
+    (
+        ACPI_PM_PORT..=ACPI_PM_PORT + AcpiPm::PORTS - 1,
+        "power management registers",
+    ),
+    (0xcf8..=0xcff, "PCI bus, which is not there"),
+];
 
 /// The first address behind `region`.
 pub(crate) fn end_of(region: &impl GuestMemoryRegion) -> u64 {
