@@ -19,6 +19,9 @@ pub const MAX_CMDLINE_LEN: usize = 2047;
 /// Guest memory when none is given.
 pub const DEFAULT_MEMORY_MIB: u32 = 256;
 
+/// The debug exit port when none is given: the one that most test programs use.
+pub const DEFAULT_DEBUG_EXIT_PORT: u16 = 0xf4;
+
 /// The most vCPUs that xAPIC ids can name (255 means "all").
 ///
 /// KVM may allow fewer: it is asked when the VM is made.
@@ -37,6 +40,9 @@ pub struct VmmConfig {
     pub initrd: Option<PathBuf>,
     /// Where the first serial port leads.
     pub serial: SerialConfig,
+    /// The first of the four ports by which the guest may end its run with a status, as QEMU's
+    /// `isa-debug-exit`.
+    pub debug_exit: Option<u16>,
     /// What the VMM itself logs, on standard error.
     pub log: LevelFilter,
     /// Where to write a JSON summary of the run.
@@ -52,6 +58,7 @@ impl VmmConfig {
             vcpus: VcpuConfig::default(),
             initrd: None,
             serial: SerialConfig::Stdio,
+            debug_exit: None,
             log: LevelFilter::Warn,
             summary: None,
         }

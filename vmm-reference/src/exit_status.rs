@@ -6,6 +6,12 @@
 use crate::outcome::Outcome;
 use crate::vmm::VmmError;
 
+/// The status for a guest that wrote `value` to the debug exit port: QEMU's. It is odd, and no status
+/// is left that it could not be, so that the outcome has to tell it from the others.
+pub fn of_debug_exit(value: u32) -> u8 {
+    (value << 1 | 1) as u8
+}
+
 /// The guest switched itself off or reset the machine; or what was asked for was printed.
 pub const OK: u8 = 0;
 /// The command line is wrong.
@@ -42,12 +48,16 @@ Exit status:
   8      input or output failed (console, summary, host)
   9      ended by Ctrl-A x
   101    a defect of this program
-  128+n  ended by signal n";
+  128+n  ended by signal n
+With --debug-exit, a guest that writes v to the port ends the VMM with (v << 1) | 1, of which a status
+has the low 8 bits. That may be one of the above: the outcome in the summary is then \"debug_exit\",
+and no message is written.";
 
 /// The status for how a run ended.
 pub fn of_outcome(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::PowerOff | Outcome::Reset => OK,
+        Outcome::DebugExit { value } => of_debug_exit(*value),
         Outcome::TripleFault { .. } => TRIPLE_FAULT,
         Outcome::InternalError { .. } => INTERNAL_ERROR,
         Outcome::EntryFailed { .. }
@@ -70,6 +80,7 @@ pub fn of_error(error: &VmmError) -> u8 {
         | VmmError::Memory(_)
         | VmmError::Boot(_)
         | VmmError::SameFile { .. }
+        | VmmError::DebugExitPort { .. }
         | VmmError::SerialFile { .. }
         | VmmError::SummaryPath(_) => CONFIGURATION,
     }
@@ -98,6 +109,9 @@ mod tests {
                 HELP.lines().filter(|line| line.starts_with(&start)).count(),
                 1
             );
+        }
+        for (value, status) in [(0, 1), (1, 3), (0x31, 0x63), (0x80, 1), (u32::MAX, 255)] {
+            assert_eq!(of_outcome(&Outcome::DebugExit { value }), status);
         }
         assert_eq!(of_outcome(&Outcome::Signal(libc::SIGTERM)), 143);
         assert_eq!(of_outcome(&Outcome::Signal(i32::MAX)), SIGNAL);

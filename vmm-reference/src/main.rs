@@ -36,7 +36,7 @@ fn run(config: &VmmConfig) -> u8 {
     match vmm::run(config) {
         Ok(outcome) => {
             let status = exit_status::of_outcome(&outcome);
-            if status == exit_status::OK {
+            if outcome.is_the_guests_own() {
                 log::info!("{outcome}");
             } else {
                 complain(&outcome);

@@ -19,6 +19,11 @@ pub enum Outcome {
     PowerOff,
     /// The guest reset the machine.
     Reset,
+    /// The guest ended its run by the debug exit port.
+    DebugExit {
+        /// What it wrote.
+        value: u32,
+    },
     /// The guest could not handle an exception, nor the one that followed, nor the next.
     TripleFault {
         /// Which vCPU.
@@ -72,11 +77,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Did the guest end its run in one of the ways that are meant for it?
+    pub const fn is_the_guests_own(&self) -> bool {
+        matches!(self, Self::PowerOff | Self::Reset | Self::DebugExit { .. })
+    }
+
     /// Its name, for programs.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::PowerOff => "poweroff",
             Self::Reset => "reset",
+            Self::DebugExit { .. } => "debug_exit",
             Self::TripleFault { .. } => "triple_fault",
             Self::InternalError { .. } => "internal_error",
             Self::EntryFailed { .. } => "entry_failed",
@@ -95,6 +106,9 @@ impl fmt::Display for Outcome {
         match self {
             Self::PowerOff => write!(f, "the guest switched itself off"),
             Self::Reset => write!(f, "the guest reset the machine"),
+            Self::DebugExit { value } => {
+                write!(f, "the guest wrote {value:#x} to the debug exit port")
+            }
             Self::TripleFault { vcpu, at } => {
                 write!(f, "vCPU {vcpu} had a triple fault")?;
                 if let Some(at) = at {
@@ -209,6 +223,7 @@ mod tests {
     fn messages_are_one_line() {
         let outcomes = [
             Outcome::PowerOff,
+            Outcome::DebugExit { value: 42 },
             Outcome::TripleFault { vcpu: 1, at: None },
             Outcome::EntryFailed {
                 vcpu: 0,

@@ -93,6 +93,9 @@ fn written(config: &VmmConfig) -> Vec<OsString> {
     if let SerialConfig::File(path) = &config.serial {
         flag("--serial", &[b"file=\"", bytes(path), b"\""]);
     }
+    if let Some(port) = config.debug_exit {
+        flag("--debug-exit", &[b"port=", port.to_string().as_bytes()]);
+    }
     if let Some(path) = &config.summary {
         flag("--summary", &[b"file=\"", bytes(path), b"\""]);
     }

@@ -29,7 +29,9 @@ pub enum CliError {
         usage: &'static str,
     },
     /// There is nothing to boot.
-    #[error("no kernel given: add --kernel path=FILE (an ELF vmlinux or a vmlinuz)")]
+    #[error(
+        "no kernel given: add --kernel path=FILE (an ELF vmlinux, a vmlinuz or a multiboot kernel)"
+    )]
     MissingKernel,
     /// A parameter that the flag does not have.
     #[error("`{flag}` has no parameter `{name}`; expected {flag} {usage}")]

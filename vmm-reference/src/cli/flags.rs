@@ -47,6 +47,11 @@ pub(super) static SERIAL: Flag = Flag {
     usage: "stdio|file=FILE",
     parameters: &[Parameter::new("file")],
 };
+pub(super) static DEBUG_EXIT: Flag = Flag {
+    name: "--debug-exit",
+    usage: "port=NUMBER",
+    parameters: &[Parameter::new("port")],
+};
 pub(super) static SUMMARY: Flag = Flag {
     name: "--summary",
     usage: "file=FILE",
@@ -72,14 +77,14 @@ pub(super) fn definition() -> clap::Command {
     let not_yet = |name| flag(name, "…", "not there yet").hide(true);
     clap::Command::new("vmm-reference")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("A reference VMM: boots Linux with KVM.")
+        .about("A reference VMM: boots Linux and multiboot kernels with KVM.")
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
         .args([
             flag(
                 KERNEL.name,
                 KERNEL.usage,
-                "The kernel: an ELF vmlinux or a vmlinuz (required)",
+                "The kernel: an ELF vmlinux, a vmlinuz or a multiboot kernel (required)",
             ),
             flag(
                 MEMORY.name,
@@ -92,6 +97,11 @@ pub(super) fn definition() -> clap::Command {
                 SERIAL.name,
                 SERIAL.usage,
                 "Where the serial console leads [default: stdio]",
+            ),
+            flag(
+                DEBUG_EXIT.name,
+                DEBUG_EXIT.usage,
+                "Let the guest end the VMM with a status that it writes to this port (port=: 0xf4)",
             ),
             flag(
                 LOG,

@@ -26,12 +26,13 @@ use clap::ArgMatches;
 use log::LevelFilter;
 
 pub use self::error::CliError;
-use self::flags::{HOST, INITRD, KERNEL, LOG, MEMORY, NOT_YET, SERIAL, SUMMARY, VCPU};
+use self::flags::{DEBUG_EXIT, HOST, INITRD, KERNEL, LOG, MEMORY, NOT_YET, SERIAL, SUMMARY, VCPU};
 use self::parameters::shown;
 use crate::config::{
-    DEFAULT_CMDLINE, DEFAULT_MEMORY_MIB, KernelConfig, MAX_CMDLINE_LEN, MAX_VCPUS, MemoryConfig,
-    SerialConfig, VcpuConfig, VmmConfig,
+    DEFAULT_CMDLINE, DEFAULT_DEBUG_EXIT_PORT, DEFAULT_MEMORY_MIB, KernelConfig, MAX_CMDLINE_LEN,
+    MAX_VCPUS, MemoryConfig, SerialConfig, VcpuConfig, VmmConfig,
 };
+use crate::devices::DebugExit;
 
 /// What the user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +109,11 @@ fn run(matches: &ArgMatches) -> Result<VmmConfig, CliError> {
         } else {
             SerialConfig::File(SERIAL.split(text)?.path("file")?)
         };
+    }
+    if let Some(text) = given(matches, DEBUG_EXIT.name) {
+        let last = u16::MAX - (DebugExit::PORTS - 1);
+        let port = DEBUG_EXIT.split(text)?.number("port", 0, last.into())?;
+        config.debug_exit = Some(narrow(port).unwrap_or(DEFAULT_DEBUG_EXIT_PORT));
     }
     if let Some(text) = given(matches, LOG) {
         config.log = log_level(text)?;

@@ -44,6 +44,8 @@ fn every_flag_is_understood() {
         "path=/i",
         "--serial",
         "file=/s",
+        "--debug-exit",
+        "port=0x501",
         "--log",
         "DEBUG",
         "--summary",
@@ -59,6 +61,7 @@ fn every_flag_is_understood() {
         vcpus: VcpuConfig { num: 2 },
         initrd: Some("/i".into()),
         serial: SerialConfig::File("/s".into()),
+        debug_exit: Some(0x501),
         log: LevelFilter::Debug,
         summary: Some("/j".into()),
     };
@@ -88,6 +91,8 @@ fn an_empty_value_is_the_default() {
         "num=",
     ];
     assert_eq!(config(&words), VmmConfig::new("k"));
+    let words = ["--kernel", "path=k", "--debug-exit", "port="];
+    assert_eq!(config(&words).debug_exit, Some(0xf4));
 }
 
 #[test]
@@ -145,6 +150,7 @@ fn subcommands_and_texts() {
         "--vcpu",
         "--initrd",
         "--serial",
+        "--debug-exit",
         "--log",
         "--summary",
     ] {
@@ -237,6 +243,14 @@ fn mistakes_are_named() {
         (
             &["--kernel", "path=k", "--initrd", "path="],
             "`--initrd` needs a path",
+        ),
+        (
+            &["--kernel", "path=k", "--debug-exit", "0xf4"],
+            "`0xf4` is not name=value",
+        ),
+        (
+            &["--kernel", "path=k", "--debug-exit", "port=0xfffd"],
+            "port=65533 is out of range",
         ),
         (
             &["--kernel", "path=k", "--log", "loud"],

@@ -36,6 +36,8 @@ pub struct Summary {
     pub outcome: &'static str,
     /// [`Outcome`]'s message.
     pub message: String,
+    /// What the guest wrote to the debug exit port, if that was the end.
+    pub debug_exit: Option<u32>,
     /// From the first entry of the guest to its end.
     pub duration: Duration,
     /// The VMM's resident memory, without the guest's.
@@ -72,6 +74,10 @@ impl Summary {
         Self {
             outcome: outcome.name(),
             message: outcome.to_string(),
+            debug_exit: match outcome {
+                Outcome::DebugExit { value } => Some(*value),
+                _ => None,
+            },
             duration,
             vmm_rss_kib: resident.own_kib,
             guest_rss_kib: resident.guest_kib,
@@ -82,7 +88,7 @@ impl Summary {
 
     /// As JSON.
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "outcome": self.outcome,
             "message": self.message,
             "seconds": self.duration.as_secs_f64(),
@@ -90,7 +96,11 @@ impl Summary {
             "guest_rss_kib": self.guest_rss_kib,
             "entries": self.entries,
             "exits": self.exits,
-        })
+        });
+        if let Some(value) = self.debug_exit {
+            json["debug_exit"] = value.into();
+        }
+        json
     }
 
     /// Writes it to `path`: a file whole, or not at all.
@@ -126,6 +136,7 @@ mod tests {
         Summary {
             outcome: "poweroff",
             message: "the guest switched itself off".to_owned(),
+            debug_exit: None,
             duration: Duration::from_millis(1500),
             vmm_rss_kib: 4000,
             guest_rss_kib: 80_000,
@@ -145,5 +156,9 @@ mod tests {
         assert_eq!(json["outcome"], "poweroff");
         assert_eq!(json["seconds"], 1.5);
         assert_eq!(json["exits"]["IoOut"], 7);
+        assert!(json.get("debug_exit").is_none());
+        let mut summary = summary();
+        summary.debug_exit = Some(7);
+        assert_eq!(summary.to_json()["debug_exit"], 7);
     }
 }

@@ -56,6 +56,18 @@ pub enum VmmError {
         /// The other flag that names it.
         other: &'static str,
     },
+    /// The debug exit port is another device's.
+    #[error(
+        "the debug exit ports {port:#x} to {last:#x} are in the way of the {device}; choose another --debug-exit port (0xf4 is free)"
+    )]
+    DebugExitPort {
+        /// The first one.
+        port: u16,
+        /// The last one.
+        last: u16,
+        /// The device.
+        device: &'static str,
+    },
     /// The console's file cannot be opened.
     #[error(
         "cannot open {path:?} for the console's output: {source}; choose another --serial file"

@@ -66,6 +66,7 @@ pub fn run(config: &VmmConfig) -> Result<Arc<Outcome>, VmmError> {
 /// Those that [`run`] would have.
 pub fn check(config: &VmmConfig) -> Result<(), VmmError> {
     outputs::check(config)?;
+    machine::check_ports(config)?;
     if let Some(path) = &config.summary {
         summary::check_path(path).map_err(VmmError::SummaryPath)?;
     }
@@ -81,6 +82,7 @@ pub fn check(config: &VmmConfig) -> Result<(), VmmError> {
 /// As [`run`].
 pub fn run_on(config: &VmmConfig, kvm_path: &Path) -> Result<Arc<Outcome>, VmmError> {
     outputs::check(config)?;
+    machine::check_ports(config)?;
     let kvm = kvm_device::open(kvm_path)?;
     let (num, max) = (config.vcpus.num, kvm.get_max_vcpus());
     if usize::from(num) > max {
@@ -92,8 +94,9 @@ pub fn run_on(config: &VmmConfig, kvm_path: &Path) -> Result<Arc<Outcome>, VmmEr
     let first = Arc::new(FirstOutcome::new().map_err(host("make an eventfd"))?);
     let (vm, vcpus) = machine::make_machine(config, &kvm)?;
     let console = Console::open(&config.serial, &vm, &first)?;
-    let ports =
-        Arc::new(machine::make_ports(&console.port, &first).map_err(host("connect the devices"))?);
+    let ports = machine::make_ports(config, vm.memory(), &console.port, &first)
+        .map_err(host("connect the devices"))?;
+    let ports = Arc::new(ports);
     let vcpus = vcpus
         .into_iter()
         .zip(0..)

@@ -105,6 +105,9 @@ pub fn to_arguments(config: &VmmConfig) -> Vec<OsString> {
     if let Some(path) = &config.initrd {
         arguments.extend(["--initrd".into(), parameter("path", path)]);
     }
+    if let Some(port) = config.debug_exit {
+        arguments.extend(["--debug-exit".into(), format!("port={port:#x}").into()]);
+    }
     if let Some(path) = &config.summary {
         arguments.extend(["--summary".into(), parameter("file", path)]);
     }
@@ -190,6 +193,8 @@ mod tests {
                 "size_mib=512",
                 "--vcpu",
                 "num=3",
+                "--debug-exit",
+                "port=",
             ],
         ] {
             let Ok(config) = config(flags) else { continue };
