@@ -96,6 +96,12 @@ impl Guest {
         self.code(&[0xf3, 0x0f, 0xb8, 0x05, 0x00, 0x00, 0x00, 0xd0])
     }
 
+    /// Writes `value` to the debug exit port.
+    pub fn debug_exit(self, value: u8) -> Self {
+        // mov al, value; out 0xf4, al
+        self.code(&[0xb0, value, 0xe6, 0xf4])
+    }
+
     /// Jumps to itself.
     pub fn spin(self) -> Self {
         self.code(&[0xeb, 0xfe])
@@ -125,6 +131,41 @@ impl Guest {
             0x3c, b'q', // cmp al, 'q'
             0x75, 0xed, // jne again
         ])
+    }
+
+    /// Magic, these flags, checksum.
+    fn multiboot_header(flags: u32) -> [[u8; 4]; 3] {
+        let checksum = 0u32.wrapping_sub(0x1bad_b002).wrapping_sub(flags);
+        [0x1bad_b002, flags, checksum].map(u32::to_le_bytes)
+    }
+
+    /// A flat file with a multiboot header that says where it is loaded and entered.
+    pub fn multiboot_flat(&self) -> Vec<u8> {
+        const HEADER: u32 = 32;
+        let mut file = Self::multiboot_header(1 << 16).concat();
+        for field in [LOAD_ADDRESS, LOAD_ADDRESS, 0, 0, LOAD_ADDRESS + HEADER] {
+            file.extend(field.to_le_bytes());
+        }
+        file.extend(&self.0);
+        file
+    }
+
+    /// An ELF file of 32 bits with a multiboot header.
+    pub fn multiboot_elf(&self) -> Vec<u8> {
+        const HEADERS: u32 = 52 + 32;
+        let mut content = Self::multiboot_header(3).concat();
+        let entry = LOAD_ADDRESS + content.len() as u32;
+        content.extend(&self.0);
+        let len = content.len() as u32;
+        let mut elf = b"\x7fELF\x01\x01\x01".to_vec();
+        elf.resize(16, 0);
+        elf.extend([2u16, 3].map(u16::to_le_bytes).concat());
+        elf.extend([1, entry, 52, 0, 0].map(u32::to_le_bytes).concat());
+        elf.extend([52u16, 32, 1, 40, 0, 0].map(u16::to_le_bytes).concat());
+        let segment = [1, HEADERS, LOAD_ADDRESS, LOAD_ADDRESS, len, len, 7, 4];
+        elf.extend(segment.map(u32::to_le_bytes).concat());
+        elf.extend(content);
+        elf
     }
 
     /// The ELF file.
@@ -174,8 +215,12 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(guest: &Guest) -> Self {
+        Self::with_kernel(&guest.elf())
+    }
+
+    pub fn with_kernel(kernel: &[u8]) -> Self {
         let dir = TempDir::new().unwrap();
-        fs::write(dir.as_path().join("kernel"), guest.elf()).unwrap();
+        fs::write(dir.as_path().join("kernel"), kernel).unwrap();
         Self { dir }
     }
 
