@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! Any bytes taken for a kernel: ELF, bzImage, each compression.
+//! Any bytes taken for a kernel: ELF, bzImage, each compression, multiboot.
 //!
 //! Whatever they are, they are refused in one line, or loaded where the guest has memory, with an
 //! entry point inside what was loaded. What unpacks may not grow beyond its limit.
