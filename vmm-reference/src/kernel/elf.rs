@@ -25,6 +25,7 @@ const MACHINE_X86_64: u16 = 62;
 const SECTION_NOBITS: u32 = 8;
 const SEGMENT_LOAD: u32 = 1;
 const SEGMENT_NOTE: u32 = 4;
+const FLAG_EXECUTE: u32 = 1;
 /// What only programs have: the path of their dynamic linker, thread-local storage.
 const SEGMENT_INTERPRETER: u32 = 3;
 const SEGMENT_TLS: u32 = 7;
@@ -62,6 +63,8 @@ pub(super) struct Segment {
     pub(super) memory: Range<u64>,
     /// The address that it is linked at.
     linked: u64,
+    /// It holds instructions.
+    executable: bool,
 }
 
 impl Elf {
@@ -136,14 +139,17 @@ impl Elf {
     }
 
     /// The entry point's physical address, where the header may have either it or the address that
-    /// it is linked at, as loaders of multiboot kernels take it.
+    /// it is linked at, as loaders of multiboot kernels take it. Segments may be linked at the same
+    /// address when one of them only holds the file's headers.
     pub(super) fn physical_entry(&self) -> Result<u64, KernelError> {
-        let linked = self.segments.iter().find_map(|segment| {
+        let within = |segment: &Segment| {
             let offset = self.entry.checked_sub(segment.linked)?;
             let address = segment.memory.start.checked_add(offset)?;
             segment.memory.contains(&address).then_some(address)
-        });
-        match linked {
+        };
+        let mut executable = self.segments.iter().filter(|segment| segment.executable);
+        let linked = executable.find_map(within);
+        match linked.or_else(|| self.segments.iter().find_map(within)) {
             Some(entry) => Ok(entry),
             None => self.check_entry(self.entry).map(|()| self.entry),
         }
@@ -166,6 +172,7 @@ impl Segment {
             file,
             memory,
             linked,
+            executable: true,
         }
     }
 
@@ -189,6 +196,8 @@ impl Segment {
             file: if in_file > 0 { offset..file_end } else { 0..0 },
             memory: physical..memory_end,
             linked: word(at.segment_virtual),
+            executable: u32_at(bytes, header + at.segment_flags).unwrap_or_default() & FLAG_EXECUTE
+                != 0,
         })
     }
 

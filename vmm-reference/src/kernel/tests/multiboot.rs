@@ -82,6 +82,24 @@ fn an_entry_point_may_be_the_linked_address() {
     }
 }
 
+/// A linker may put the file's headers into a segment that reaches into the next one's addresses.
+#[test]
+fn an_entry_point_is_where_instructions_are() {
+    for bits in [32, 64] {
+        let mut elf = MultibootElf::new(bits);
+        // Both are linked at the entry point; the second one comes first in memory.
+        elf.physical = 2 * MIB;
+        elf.linked = MIB;
+        elf.second = Some(MIB + 12);
+        elf.second_flags = 4;
+        let (_, loaded) = try_load(elf.bytes()).unwrap();
+        assert_eq!(loaded.entry.address(), GuestAddress(2 * MIB + 12));
+        elf.second_flags = 5;
+        let (_, loaded) = try_load(elf.bytes()).unwrap();
+        assert_eq!(loaded.entry.address(), GuestAddress(MIB + 12));
+    }
+}
+
 #[test]
 fn a_header_is_found_at_any_aligned_place_within_8_kib() {
     for at in (0..=8192 - 32).step_by(4) {

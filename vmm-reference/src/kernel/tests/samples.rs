@@ -178,6 +178,7 @@ pub struct MultibootElf {
     /// A second segment, of one byte, is loaded here.
     pub second: Option<u64>,
     pub second_kind: u32,
+    pub second_flags: u32,
 }
 
 impl MultibootElf {
@@ -193,6 +194,7 @@ impl MultibootElf {
             in_memory: 0x1000,
             second: None,
             second_kind: 1,
+            second_flags: 4,
         }
     }
 
@@ -213,23 +215,23 @@ impl MultibootElf {
         for value in [header_len as u16, segment_len as u16, count, 0, 0, 0] {
             file.extend(value.to_le_bytes());
         }
-        let mut segment = |kind: u32, linked, physical, in_file, in_memory| {
+        let mut segment = |kind: u32, flags: u32, linked, physical, in_file, in_memory| {
             file.extend(kind.to_le_bytes());
             if self.bits == 64 {
-                file.extend(7u32.to_le_bytes());
+                file.extend(flags.to_le_bytes());
             }
             for value in [code_at, linked, physical, in_file, in_memory] {
                 file.extend(word(value));
             }
             if self.bits == 32 {
-                file.extend(7u32.to_le_bytes());
+                file.extend(flags.to_le_bytes());
             }
             file.extend(word(4));
         };
         let in_file = 12 + MULTIBOOT_CODE.len() as u64;
-        segment(1, self.linked, self.physical, in_file, self.in_memory);
+        segment(1, 7, self.linked, self.physical, in_file, self.in_memory);
         if let Some(second) = self.second {
-            segment(self.second_kind, second, second, 1, 1);
+            segment(self.second_kind, self.second_flags, second, second, 1, 1);
         }
         file.extend(multiboot_header(self.flags).concat());
         file.extend(MULTIBOOT_CODE);
