@@ -410,6 +410,53 @@ fn no_timer_ends_the_wait_for_a_sipi() {
     assert_eq!(machine.step().decision, waits);
 }
 
+/// Seen on a processor: windows come before external interrupts, that for NMIs before that for
+/// interrupts. What waits still waits then.
+#[test]
+fn windows_come_before_an_interrupt_that_waits() {
+    const INTERRUPT_WINDOW: u32 = 7;
+    const NMI_WINDOW: u32 = 8;
+    const EXTERNAL_INTERRUPT: u32 = 1;
+    let both = PrimaryControls::INTERRUPT_WINDOW_EXITING | PrimaryControls::NMI_WINDOW_EXITING;
+    let nmis = PinControls::NMI_EXITING | PinControls::VIRTUAL_NMIS;
+    for (windows, rflags, blocking, expected) in [
+        (both, 0x202, 0, NMI_WINDOW),
+        (both, 0x202, 1 << 3, INTERRUPT_WINDOW),
+        (
+            PrimaryControls::INTERRUPT_WINDOW_EXITING,
+            0x202,
+            0,
+            INTERRUPT_WINDOW,
+        ),
+        (
+            PrimaryControls::INTERRUPT_WINDOW_EXITING,
+            0x2,
+            0,
+            EXTERNAL_INTERRUPT,
+        ),
+        (
+            PrimaryControls::NMI_WINDOW_EXITING,
+            0x2,
+            1 << 3,
+            EXTERNAL_INTERRUPT,
+        ),
+        (PrimaryControls::empty(), 0x202, 0, EXTERNAL_INTERRUPT),
+    ] {
+        let l2 = L2::new()
+            .pin(nmis | PinControls::EXTERNAL_INTERRUPT_EXITING)
+            .primary(windows)
+            .with(Field::GuestRflags, rflags)
+            .with(Field::GuestInterruptibilityInfo, blocking);
+        let mut machine = l2.launch();
+        machine.interrupts.raise(VECTOR);
+        assert!(entered(&machine.step()).immediate_exit);
+        assert_eq!(machine.step().decision, Decision::L1);
+        let (reason, ..) = seen_by_l1(&machine);
+        assert_eq!(reason, expected, "{windows:?} {rflags:#x} {blocking:#x}");
+        assert!(machine.interrupts.vectors().eq([VECTOR]));
+    }
+}
+
 #[test]
 fn an_interrupt_window_does_not_end_a_shutdown() {
     const SHUTDOWN: u64 = 2;

@@ -444,6 +444,30 @@ fn a_restore_that_fails_leaves_nothing_pending() {
     assert_eq!(machine.requests.0.get(), 0);
 }
 
+/// A VMRESUME that is pending, and moved, and then fails in the hardware leaves a VMCS that is still
+/// launched.
+#[test]
+fn a_vmresume_that_moves_and_fails_leaves_the_vmcs_launched() {
+    let mut machine = L2::new().launch();
+    machine
+        .cpu
+        .push(L2Instruction::Exit(ExitInformation::new(ExitReason::CPUID)));
+    machine.step();
+    assert!(!machine.vmx.operation().is_non_root());
+    assert_eq!(machine.execute(Instruction::Vmresume), Outcome::Entered);
+    let snapshot = machine.with_border(|vmx, border| vmx.save(border));
+
+    let mut target = Machine::new(&capabilities());
+    target
+        .with_border(|vmx, border| vmx.restore(&snapshot, border))
+        .expect("a good snapshot");
+    target.cpu.push(L2Instruction::Refuse);
+    let after = target.step().after;
+    let unwound = AfterExit::EntryUnwound(InstructionError::InvalidControls);
+    assert_eq!(after, Some(unwound));
+    assert_eq!(target.vmx.vmcs12().launch_state(), LaunchState::Launched);
+}
+
 #[test]
 fn an_emulated_instruction_traps_and_the_trap_moves() {
     let l2 = L2::new().primary(PrimaryControls::MONITOR_TRAP_FLAG);

@@ -138,7 +138,15 @@ impl NestedVmx {
                 return Decision::L1;
             };
             let situation = self.situation(border);
-            match self.take(next(&situation), l2, border) {
+            let next = next(&situation);
+            let window = situation.window_exit();
+            let step = match window {
+                Some(reason) if next.is_interrupt() => {
+                    self.leave(&ExitInformation::new(reason), l2, border)
+                }
+                _ => self.take(next, l2, border),
+            };
+            match step {
                 Step::Again => {}
                 Step::Enter { immediate_exit } => {
                     return self.enter_or_wait(l2, immediate_exit, border);
@@ -255,7 +263,17 @@ impl NestedVmx {
                 return Step::Decided(result.map_or_else(Decision::Abort, |()| Decision::L1));
             }
         };
-        let result = self.exit_to_l1(l2, &information, border);
+        self.leave(&information, l2, border)
+    }
+
+    /// L2 exits to L1.
+    fn leave(
+        &mut self,
+        information: &ExitInformation,
+        l2: NonRoot,
+        border: &mut Border<'_>,
+    ) -> Step {
+        let result = self.exit_to_l1(l2, information, border);
         Step::Decided(result.map_or_else(Decision::Abort, |()| Decision::L1))
     }
 
@@ -522,8 +540,9 @@ impl NestedVmx {
         Ok(())
     }
 
-    /// L0 executed an instruction for L2 (an emulated one, or one that it skipped). With L1's
-    /// monitor trap flag, a VM exit follows it (SDM volume 3, section 27.5.2).
+    /// L0 executed an instruction for L2 (an emulated one, or one that it skipped): RIP is behind it
+    /// already, and blocking by STI and MOV SS has ended. With L1's monitor trap flag, a VM exit
+    /// follows it (SDM volume 3, section 27.5.2).
     pub fn instruction_emulated(&mut self) {
         if self.operation.is_non_root()
             && self
@@ -535,7 +554,8 @@ impl NestedVmx {
         }
     }
 
-    /// L2 executed HLT, and L0 handles that.
+    /// L2 executed HLT, and L0 handles that: as with [`NestedVmx::instruction_emulated`], RIP and the
+    /// blocking by STI and MOV SS are as they are behind the instruction.
     pub const fn halt(&mut self) {
         if self.operation.is_non_root() {
             self.activity = activity::HLT;

@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub activity: u32,
     /// What is left of L1's preemption timer, in its units.
     pub preemption_timer: Option<u64>,
+    /// The instruction by which L1 entered L2 last: what a pending entry that fails has to undo.
+    pub entered_by: EntryInstruction,
 }
 
 /// Why a snapshot is refused.
@@ -108,6 +110,7 @@ impl NestedVmx {
             pending: self.pending,
             activity: self.activity,
             preemption_timer: self.timer_left(border),
+            entered_by: self.entered_by,
         }
     }
 
@@ -131,6 +134,7 @@ impl NestedVmx {
         self.payload = snapshot.payload;
         self.pending = snapshot.pending;
         self.activity = snapshot.activity;
+        self.entered_by = snapshot.entered_by;
         self.timer_deadline =
             Self::timer_of(snapshot).map(|left| self.timer_now(border).saturating_add(left));
         self.asked = Asked::No;

@@ -8,7 +8,8 @@
 
 use super::exception::{Class, PendingException};
 use super::pending::PendingEvents;
-use crate::controls::{ExitControls, PinControls};
+use crate::controls::{ExitControls, PinControls, PrimaryControls};
+use crate::exit_reason::ExitReason;
 use crate::registers::{activity, interruptibility, rflags};
 use crate::vmcs::Vmcs;
 
@@ -76,6 +77,19 @@ pub(crate) enum Next {
     PostedInterrupts(u8),
 }
 
+impl Next {
+    /// Whether it is an external interrupt that is taken.
+    pub const fn is_interrupt(self) -> bool {
+        matches!(
+            self,
+            Self::InterruptExit
+                | Self::AcknowledgedInterruptExit(_)
+                | Self::InterruptInjection(_)
+                | Self::PostedInterrupts(_)
+        )
+    }
+}
+
 /// A signal without effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
@@ -114,6 +128,20 @@ impl Situation<'_> {
     pub const fn interrupt_window(&self) -> bool {
         self.rflags & rflags::IF != 0
             && self.interruptibility & (interruptibility::STI | interruptibility::MOV_SS) == 0
+    }
+
+    /// The exit by which L1 learns that L2 can take an event, if that is what L1 wants and L2 can. It
+    /// comes before external interrupts, that for NMIs first (SDM volume 3, section 27.2). The
+    /// processor finds it too, but only when L2 is entered: what waits would have overtaken it.
+    pub fn window_exit(&self) -> Option<ExitReason> {
+        const BY_INSTRUCTION: u32 = interruptibility::STI | interruptibility::MOV_SS;
+        let primary = self.vmcs12.primary();
+        let nmis_blocked = self.interruptibility & (BY_INSTRUCTION | interruptibility::NMI) != 0;
+        if primary.contains(PrimaryControls::NMI_WINDOW_EXITING) && !nmis_blocked {
+            return Some(ExitReason::NMI_WINDOW);
+        }
+        (primary.contains(PrimaryControls::INTERRUPT_WINDOW_EXITING) && self.interrupt_window())
+            .then_some(ExitReason::INTERRUPT_WINDOW)
     }
 
     /// Whether NMIs are held back: by an NMI before it, unless that blocks only virtual NMIs, and
