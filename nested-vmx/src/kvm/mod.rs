@@ -25,8 +25,8 @@ pub use errno::Errno;
 pub use judge::{CheckedBy, Context, Judgement, Refusal, SetRule, judge, judge_bytes};
 pub use place::{Destination, Injection, Obstacle, Place, Source, Waiting, Whereabouts};
 pub use restore::{
-    Action, Cause, Dependency, KvmVcpu, Msr, Offered, RestorePlan, Step, StepError, VcpuPort,
-    VcpuState, processor_of,
+    Action, Cause, Dependency, KvmVcpu, Msr, Offered, OfferedError, RestorePlan, Step, StepError,
+    VcpuPort, VcpuState, processor_of,
 };
 pub use state::{
     BytesError, HEADER_SIZE, HeaderFlags, NestedState, STATE_SIZE, SmmFlags, StateFlags,

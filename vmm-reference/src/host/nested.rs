@@ -10,7 +10,7 @@ use nested_vmx::capability::{Capabilities, EptVpid, MiscFeatures, Part};
 use nested_vmx::controls::{
     ExitControls, PinControls, PrimaryControls, SecondaryControls, TertiaryControls,
 };
-use nested_vmx::kvm::{Errno, Offered};
+use nested_vmx::kvm::{Offered, OfferedError};
 
 /// Where Linux shows the modules that are loaded, and their parameters.
 const MODULES: &str = "/sys/module";
@@ -22,8 +22,8 @@ pub enum NestedVmx {
     Offered(Box<Capabilities>),
     /// None, for this reason.
     None(Missing),
-    /// KVM could not be asked.
-    Unknown(Errno),
+    /// KVM does not tell.
+    Unknown(OfferedError),
 }
 
 /// Why there is none.
@@ -31,9 +31,11 @@ pub enum NestedVmx {
 pub enum Missing {
     /// The module has it, and was told not to offer it.
     SwitchedOff,
-    /// The processor is AMD's: it has SVM in its place.
+    /// The processor is AMD's, and guests can use SVM in its place.
     Amd,
-    /// KVM runs without the processor's virtualization, or does not have it.
+    /// The processor is AMD's, and its module was told to offer guests nothing.
+    AmdSwitchedOff,
+    /// KVM has no VMX to pass on.
     NotInKvm,
 }
 
@@ -42,10 +44,13 @@ impl Missing {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::SwitchedOff => {
-                "kvm_intel was loaded with nested=0: load it again with `modprobe kvm_intel \
-                 nested=1`"
+                "kvm_intel was loaded with nested=0: `modprobe -r kvm_intel` and `modprobe kvm_intel \
+                 nested=1`, or boot with kvm_intel.nested=1"
             }
             Self::Amd => "this is an AMD host, whose guests can use SVM",
+            Self::AmdSwitchedOff => {
+                "this is an AMD host, whose guests could use SVM if kvm_amd were loaded with nested=1"
+            }
             Self::NotInKvm => {
                 "KVM has no VMX of a processor's to pass on: use an Intel host on which hardware \
                  virtualization is available"
@@ -56,11 +61,15 @@ impl Missing {
     fn of(modules: &Path) -> Self {
         let parameter = |module: &str| {
             let path = modules.join(module).join("parameters/nested");
-            fs::read_to_string(path).ok()
+            fs::read_to_string(path)
+                .ok()
+                .map(|text| text.trim().to_owned())
         };
-        match parameter("kvm_intel").as_deref().map(str::trim) {
-            Some("N" | "0") => Self::SwitchedOff,
-            _ if parameter("kvm_amd").is_some() => Self::Amd,
+        let (intel, amd) = (parameter("kvm_intel"), parameter("kvm_amd"));
+        match (intel.as_deref(), amd.as_deref()) {
+            (Some("N" | "0"), _) => Self::SwitchedOff,
+            (None, Some("N" | "0")) => Self::AmdSwitchedOff,
+            (None, Some(_)) => Self::Amd,
             _ => Self::NotInKvm,
         }
     }
@@ -145,17 +154,21 @@ impl NestedVmx {
         Self::from_offered(Offered::of(kvm), Path::new(MODULES))
     }
 
-    fn from_offered(offered: Result<Offered, Errno>, modules: &Path) -> Self {
+    fn from_offered(offered: Result<Offered, OfferedError>, modules: &Path) -> Self {
         match offered {
             Ok(offered) if offered.vmx_in_cpuid => Self::Offered(Box::new(offered.capabilities)),
             Ok(_) => Self::None(Missing::of(modules)),
-            Err(errno) => Self::Unknown(errno),
+            Err(error) => Self::Unknown(error),
         }
     }
 
-    /// Whether a guest can use VMX, as far as is known.
-    pub const fn is_offered(&self) -> bool {
-        matches!(self, Self::Offered(_))
+    /// Whether a guest can use VMX, if that is known.
+    pub const fn is_offered(&self) -> Option<bool> {
+        match self {
+            Self::Offered(_) => Some(true),
+            Self::None(_) => Some(false),
+            Self::Unknown(_) => None,
+        }
     }
 
     /// One line.
@@ -166,7 +179,7 @@ impl NestedVmx {
                 format!("offered to guests, VMCS revision {revision:#x}")
             }
             Self::None(missing) => format!("none: {}", missing.reason()),
-            Self::Unknown(errno) => format!("KVM could not be asked: {errno}"),
+            Self::Unknown(error) => format!("unknown: {error}"),
         }
     }
 
@@ -187,6 +200,7 @@ impl NestedVmx {
 mod tests {
     use kvm_bindings::{CpuId, kvm_cpuid_entry2};
     use nested_vmx::capability::Processor;
+    use nested_vmx::kvm::Errno;
     use vmm_sys_util::tempdir::TempDir;
 
     use super::*;
@@ -211,6 +225,7 @@ mod tests {
             ("kvm_intel", "0\n", Missing::SwitchedOff),
             ("kvm_intel", "Y\n", Missing::NotInKvm),
             ("kvm_amd", "1\n", Missing::Amd),
+            ("kvm_amd", "0\n", Missing::AmdSwitchedOff),
             ("kvm", "1\n", Missing::NotInKvm),
         ];
         for (module, nested, missing) in reasons {
@@ -223,9 +238,14 @@ mod tests {
 
     #[test]
     fn a_kvm_that_cannot_be_asked_is_named() {
-        let found = NestedVmx::from_offered(Err(Errno::EINVAL), Path::new("/"));
-        assert!(found.summary().contains("EINVAL"), "{}", found.summary());
-        assert!(!found.is_offered());
+        for (error, name) in [
+            (OfferedError::Errno(Errno::EINVAL), "EINVAL"),
+            (OfferedError::Msr(0x480), "0x480"),
+        ] {
+            let found = NestedVmx::from_offered(Err(error), Path::new("/"));
+            assert!(found.summary().contains(name), "{}", found.summary());
+            assert_eq!(found.is_offered(), None);
+        }
     }
 
     #[test]
@@ -237,7 +257,7 @@ mod tests {
         };
         let cpuid = CpuId::from_entries(&[vmx]).unwrap();
         let bare = NestedVmx::from_offered(Ok(Offered::from_parts(&cpuid, [])), Path::new("/"));
-        assert!(bare.is_offered());
+        assert_eq!(bare.is_offered(), Some(true));
         assert_eq!(bare.features(true), [""; 0]);
         assert_eq!(bare.features(false).len(), FEATURES.len());
 

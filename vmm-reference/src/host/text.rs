@@ -26,8 +26,11 @@ impl Display for HostReport {
             None => asked(f, "nested state", &"none")?,
         }
         asked(f, "nested VMX", &self.nested_vmx.summary())?;
-        if self.nested_vmx.is_offered() {
-            let list = |offered| self.nested_vmx.features(offered).join(", ");
+        if self.nested_vmx.is_offered() == Some(true) {
+            let list = |offered| match &*self.nested_vmx.features(offered) {
+                [] => "nothing".to_owned(),
+                features => features.join(", "),
+            };
             asked(f, "nested VMX has", &list(true))?;
             asked(f, "nested VMX lacks", &list(false))?;
         }

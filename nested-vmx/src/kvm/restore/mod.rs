@@ -13,7 +13,7 @@ mod vcpu_state;
 
 pub use error::{Action, Cause, StepError};
 pub use kvm_vcpu::KvmVcpu;
-pub use offered::{Offered, processor_of};
+pub use offered::{Offered, OfferedError, processor_of};
 pub use plan::RestorePlan;
 pub use port::{Msr, VcpuPort};
 pub use step::{Dependency, Step};

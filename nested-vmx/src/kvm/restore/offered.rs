@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::Kvm;
+use thiserror::Error;
 
 use super::kvm_vcpu::{asking, entries, list};
 use super::port::{Msr, VcpuPort, readable};
@@ -29,6 +30,17 @@ fn msrs() -> impl Iterator<Item = u32> {
     msr::ALL.iter().copied().chain([PERF_CAPABILITIES])
 }
 
+/// Why it is not known what a host has.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum OfferedError {
+    /// KVM could not be asked.
+    #[error("KVM could not be asked for it: {0}")]
+    Errno(#[from] Errno),
+    /// KVM lists a feature MSR and does not give its value.
+    #[error("KVM lists the feature MSR {0:#x} and does not give its value")]
+    Msr(u32),
+}
+
 /// The VMX of a host or of a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offered {
@@ -45,16 +57,21 @@ impl Offered {
     ///
     /// # Errors
     ///
-    /// [`Errno`]
-    pub fn of(kvm: &Kvm) -> Result<Self, Errno> {
-        let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
-        let known = kvm.get_msr_feature_index_list()?;
+    /// [`OfferedError`]
+    pub fn of(kvm: &Kvm) -> Result<Self, OfferedError> {
+        let cpuid = kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(Errno::from)?;
+        let known = kvm.get_msr_feature_index_list().map_err(Errno::from)?;
         let asked: Vec<_> = msrs()
             .filter(|index| known.as_slice().contains(index))
             .map(asking)
             .collect();
         let mut list = list(&asked)?;
-        let count = kvm.get_msrs(&mut list)?;
+        let count = kvm.get_msrs(&mut list).map_err(Errno::from)?;
+        if let Some(missing) = asked.get(count) {
+            return Err(OfferedError::Msr(missing.index));
+        }
         Ok(Self::from_parts(&cpuid, entries(&list, count)))
     }
 
