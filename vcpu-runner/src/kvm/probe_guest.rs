@@ -256,9 +256,11 @@ impl ProbeGuest {
     }
 }
 
-/// An interrupt gate to `address`, which is below 4 GiB: offset, selector 8, type.
+/// A trap gate to `address`, which is below 4 GiB: offset, selector 8, type. It leaves IF as it is, so
+/// that whoever runs the host can interrupt a handler that goes on and on: not every processor that is
+/// itself emulated exits for that where IF is 0.
 fn write_gate(guest: &GuestMemoryMmap, vector: u8, address: u64) -> Result<(), ProbeError> {
-    let low = address & 0xffff | 8 << 16 | 0x8e00 << 32 | (address >> 16 & 0xffff) << 48;
+    let low = address & 0xffff | 8 << 16 | 0x8f00 << 32 | (address >> 16 & 0xffff) << 48;
     let at = GuestAddress(layout::IDT + 16 * u64::from(vector));
     guest.write_obj(low.to_le(), at).map_err(memory)
 }
