@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use guest_l1::Mode;
-use guest_l1::trace::{Trace, differences};
+use guest_l1::trace::{Difference, Trace, differences};
 use kvm_ioctls::Kvm;
 use nested_vmx::kvm::{KvmVcpu, VcpuPort};
 use vcpu_runner::{Deadline, Error, Phase};
@@ -24,9 +24,9 @@ const PAUSES: std::ops::Range<u64> = 0..8000;
 /// The same, between two looks at whether an entry is pending.
 const LOOKS: std::ops::Range<u64> = 0..300;
 
-/// Scenarios that may come out differently where pages of the guest are not mapped yet, as in a new VM:
-/// KVM then makes L2 exit for itself.
-fn depends_on_mappings(name: &str) -> bool {
+/// Scenarios that a move may change. In a new VM pages of the guest are not mapped yet: KVM then makes L2
+/// exit for itself. See docs/nested-kvm.md.
+fn may_change(name: &str) -> bool {
     // KVM forgets INT1 if an exit interrupts its delivery: this type of event is not among those that
     // the kernel's `__vmx_complete_interrupts()` (`vmx.c`) knows. INT3 and INT n it remembers, but does
     // not tell of them (`x86.c`, `kvm_vcpu_ioctl_x86_get_vcpu_events()`), so that a move loses them.
@@ -35,6 +35,8 @@ fn depends_on_mappings(name: &str) -> bool {
         // lets L1 have its event, although L2 blocks events until that instruction is executed.
         || name.contains("blocking by STI; ")
         || name.contains("blocking by MOV SS; ")
+        // A timer that has fired fires again when its local APIC is restored.
+        || name.contains("comes later")
 }
 
 fn start(kvm: &Kvm) -> Guest {
@@ -96,18 +98,12 @@ fn pause_in_entry(guest: &Guest, random: &mut Random) -> bool {
     false
 }
 
-#[test]
-fn a_guest_that_is_moved_prints_the_same() {
-    let test = "a_guest_that_is_moved_prints_the_same";
-    let Some(kvm) = host::kvm_with_nested_vmx(test) else {
-        return;
-    };
-    let seed: u64 = host::number("NESTED_MOVES_SEED", 1);
-    let undisturbed = trace(start(&kvm));
-
+/// Runs the scenarios on a guest that is moved while it runs them. Returns those that came out
+/// differently than `undisturbed` and had no known reason to.
+fn moved(kvm: &Kvm, seed: u64, undisturbed: &Trace) -> Vec<Difference> {
     let mut random = Random::new(seed);
     let mut places = Places::default();
-    let mut guest = start(&kvm);
+    let mut guest = start(kvm);
     let mut seen = 0;
     // Once it has announced a scenario, VMX is on.
     while let Some(scenarios) = announced_after(&guest, seen) {
@@ -122,24 +118,50 @@ fn a_guest_that_is_moved_prints_the_same() {
         if !paused {
             break;
         }
-        guest = move_to_new_vm(&kvm, guest, InterruptControllers::Kernel, &mut places);
+        guest = move_to_new_vm(kvm, guest, InterruptControllers::Kernel, &mut places);
     }
-    let moved = trace(guest);
+    let trace = trace(guest);
     let Places {
         root,
         l2,
         run_pending,
         ..
     } = places;
-    println!("NESTED_MOVES_SEED={seed}, moved: root {root}, L2 {l2}, run pending {run_pending}");
-    let different: Vec<_> = differences(&undisturbed, &moved)
-        .iter()
-        .filter(|difference| !depends_on_mappings(&difference.name))
-        .map(ToString::to_string)
-        .collect();
-    assert!(different.is_empty(), "{}", different.join("\n"));
+    println!("seed {seed}, moved: root {root}, L2 {l2}, run pending {run_pending}");
     assert_ne!(
         run_pending, 0,
         "no move came between a VMLAUNCH and its entry"
     );
+    let mut different = differences(undisturbed, &trace);
+    different.retain(|difference| !may_change(&difference.name));
+    different
+}
+
+/// How many scenarios may come out differently by chance: KVM's own exits come at other moments in each
+/// run, and each of its races that is known was first seen as one scenario of one run.
+const BY_CHANCE: usize = 2;
+
+#[test]
+fn a_guest_that_is_moved_prints_the_same() {
+    let test = "a_guest_that_is_moved_prints_the_same";
+    let Some(kvm) = host::kvm_with_nested_vmx(test) else {
+        return;
+    };
+    let seed: u64 = host::number("NESTED_MOVES_SEED", 1);
+    let undisturbed = trace(start(&kvm));
+    let first = moved(&kvm, seed, &undisturbed);
+    if first.is_empty() {
+        return;
+    }
+    // What a move breaks is broken the next time too.
+    let second = moved(&kvm, seed + 1, &undisturbed);
+    let show = |differences: &[Difference]| {
+        let lines: Vec<_> = differences.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    };
+    let both = format!("{}\nand then\n{}", show(&first), show(&second));
+    println!("differs by chance: {both}");
+    assert!(first.len().max(second.len()) <= BY_CHANCE, "{both}");
+    let again = |name: &str| second.iter().any(|other| other.name == name);
+    assert!(!first.iter().any(|one| again(&one.name)), "{both}");
 }
