@@ -25,11 +25,6 @@ pub fn image(mode: Mode) -> Vec<u8> {
     }
 }
 
-/// The bytes for [`layout::IMAGE`], of a guest that runs just these scenarios.
-pub fn image_of(scenarios: &[Scenario]) -> Vec<u8> {
-    build(scenarios, 0, true)
-}
-
 fn build(scenarios: &[Scenario], mode: u64, local_apic: bool) -> Vec<u8> {
     let mut image = vec![0; (layout::IMAGE.end - layout::IMAGE.start) as usize];
     let parts = tables::tables().into_iter().chain([

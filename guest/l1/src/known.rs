@@ -182,7 +182,6 @@ mod tests {
         let all = scenarios::all();
         for name in HANG_BOCHS {
             assert!(all.iter().any(|scenario| scenario.name == *name), "{name}");
-            // No machine that runs this guest is known to come back from shutdown otherwise.
             let is_known = DEFECTS
                 .iter()
                 .any(|defect| defect.machine == Machine::Bochs && (defect.shows)(name));

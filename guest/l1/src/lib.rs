@@ -25,5 +25,5 @@ pub mod trace;
 pub mod vmcs12;
 
 pub use elf::elf;
-pub use image::{Mode, image, image_of};
+pub use image::{Mode, image};
 pub use rom::rom;

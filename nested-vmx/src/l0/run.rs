@@ -139,12 +139,10 @@ impl NestedVmx {
             };
             let situation = self.situation(border);
             let next = next(&situation);
-            let window = situation.window_exit();
-            let step = match window {
-                Some(reason) if next.is_interrupt() => {
-                    self.leave(&ExitInformation::new(reason), l2, border)
-                }
-                _ => self.take(next, l2, border),
+            let overtaken = next.is_interrupt().then(|| situation.window_exit());
+            let step = match overtaken.flatten() {
+                Some(reason) => self.leave(&ExitInformation::new(reason), l2, border),
+                None => self.take(next, l2, border),
             };
             match step {
                 Step::Again => {}

@@ -6,11 +6,8 @@ use std::env;
 use std::fmt::Debug;
 use std::str::FromStr;
 
-use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::Kvm;
-
-/// CPUID.1:ECX bit 5.
-const VMX: u32 = 1 << 5;
+use nested_vmx::kvm::Offered;
 
 /// This host's KVM, if it has nested VMX. Else says on standard output what is missing.
 pub fn kvm_with_nested_vmx(test: &str) -> Option<Kvm> {
@@ -21,12 +18,7 @@ pub fn kvm_with_nested_vmx(test: &str) -> Option<Kvm> {
     let Ok(kvm) = Kvm::new() else {
         return lacks("this host has no /dev/kvm that can be opened");
     };
-    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();
-    let vmx = cpuid
-        .as_slice()
-        .iter()
-        .any(|entry| entry.function == 1 && entry.ecx & VMX != 0);
-    match vmx {
+    match Offered::of(&kvm).unwrap().vmx_in_cpuid {
         true => Some(kvm),
         false => lacks("this host's KVM has no nested VMX (kvm_intel with nested=1)"),
     }

@@ -3,7 +3,7 @@
 //! Bochs as a bare machine: a ROM instead of firmware, nothing but a serial port.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,6 @@ use super::bochsrc::{Settings, Start};
 use super::{bochs, vmx};
 use crate::error::Error;
 use crate::pump;
-use crate::store::Scratch;
 
 /// More than such a program needs.
 const MEMORY_MIB: u64 = 16;
@@ -24,7 +23,7 @@ const LOG_TAIL: usize = 4 << 10;
 /// Runs the program in `rom`, which ends at 4 GiB, until it writes `Shutdown` to port 0x8900. Returns
 /// what it has written to the first serial port.
 pub fn run_rom(rom: &[u8], limit: Duration) -> Result<String, Error> {
-    let rom = file_of(rom)?;
+    let rom = bochs::unnamed("rom", rom)?;
     let failed = Error::start(bochs::BOCHS);
     let (serial, serial_end) = io::pipe().map_err(&failed)?;
     let settings = Settings {
@@ -66,13 +65,4 @@ pub fn run_rom(rom: &[u8], limit: Duration) -> Result<String, Error> {
             Err(error) => Err(error),
         }
     })
-}
-
-/// A file with these bytes, that has no name any more.
-fn file_of(bytes: &[u8]) -> Result<File, Error> {
-    let scratch = Scratch::new()?;
-    let path = scratch.path("rom");
-    let mut file = File::create(&path).map_err(Error::file("create", &path))?;
-    file.write_all(bytes).map_err(Error::file("write", &path))?;
-    File::open(&path).map_err(Error::file("read", &path))
 }

@@ -19,7 +19,7 @@ pub const BOCHS: &str = "bochs";
 /// Starts bochs, which takes over the files that the settings name: they end with it. Its standard
 /// output and error are pipes.
 pub fn start(settings: &Settings, files: [OwnedFd; 2]) -> Result<Running, Error> {
-    let configuration = unnamed("bochsrc", &settings.text())?;
+    let configuration = unnamed("bochsrc", settings.text())?;
     let debugger = unnamed("debugger", bochsrc::DEBUGGER)?;
     let mut command = Command::new(BOCHS);
     for (option, file) in [("-f", &configuration), ("-rc", &debugger)] {
@@ -37,10 +37,10 @@ pub fn start(settings: &Settings, files: [OwnedFd; 2]) -> Result<Running, Error>
 }
 
 /// Writes a file that has no name any more.
-fn unnamed(name: &str, text: &str) -> Result<File, Error> {
+pub fn unnamed(name: &str, contents: impl AsRef<[u8]>) -> Result<File, Error> {
     let scratch = Scratch::new()?;
     let path = scratch.path(name);
-    fs::write(&path, text).map_err(Error::file("write", &path))?;
+    fs::write(&path, contents).map_err(Error::file("write", &path))?;
     File::open(&path).map_err(Error::file("read", &path))
 }
 
