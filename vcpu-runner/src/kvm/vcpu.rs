@@ -136,6 +136,16 @@ impl KvmVcpu {
         self.area.is_ready_for_interrupt()
     }
 
+    /// The exit with which [`run`](Vcpu::run) or [`run_briefly`](Vcpu::run_briefly) last came back,
+    /// once more: for a vCPU made of several, which looks at an exit before it gives it on. Before
+    /// the first exit, and after an error, it is stale.
+    ///
+    /// # Errors
+    /// What KVM wrote makes no sense.
+    pub fn last_exit(&mut self) -> Result<Exit<'_>, RunAreaDefect> {
+        decode::exit(&mut self.area)
+    }
+
     // Not `VcpuFd::run`: that makes a `&mut kvm_run` of the whole area, the byte that other threads
     // write included, and takes KVM's lengths and offsets at their word.
     fn enter(&mut self) -> Result<(), RunError> {
