@@ -34,7 +34,15 @@ impl NestedVmx {
         border.hardware.store(&mut self.vmcs02);
         self.keep_debug_trap();
         self.save_l2(border);
-        information.write(self.injection.take(), &mut self.vmcs12);
+        let vectoring = self.injection.take();
+        if vectoring.is_some_and(|event| event.kind == EventType::Nmi) {
+            // The delivery had begun: it blocks NMIs, and L1 ends that before it injects the NMI
+            // again, as a processor was seen to have it.
+            let blocking = self.vmcs12.guest_interruptibility_info() | interruptibility::NMI;
+            self.vmcs12
+                .write(Field::GuestInterruptibilityInfo, blocking.into());
+        }
+        information.write(vectoring, &mut self.vmcs12);
         let requested = u64::from(self.vmcs12.vm_entry_intr_info_field());
         self.vmcs12
             .write(Field::VmEntryIntrInfoField, requested & !VALID);
