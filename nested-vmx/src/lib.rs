@@ -26,6 +26,10 @@
     feature = "model",
     doc = "- [`model`]: a model of the processor and of everything else, for tests."
 )]
+#![cfg_attr(
+    all(feature = "soft", target_arch = "x86_64", target_os = "linux"),
+    doc = "- [`soft`]: VMX for an L1 on a KVM that has none."
+)]
 //!
 //! Section numbers are those of the Intel 64 and IA-32 Architectures Software Developer's Manual,
 //! volume 3.
@@ -34,6 +38,8 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(all(feature = "soft", target_arch = "x86_64", target_os = "linux"))]
+extern crate std;
 
 pub mod capability;
 pub mod check;
@@ -55,6 +61,8 @@ pub mod operand;
 pub mod paging;
 pub mod registers;
 pub mod route;
+#[cfg(all(feature = "soft", target_arch = "x86_64", target_os = "linux"))]
+pub mod soft;
 pub mod vmcs;
 
 /// The README's examples, as tests.

@@ -310,7 +310,7 @@ fn without_ept_what_needs_it_goes() {
         | SecondaryControls::UNRESTRICTED_GUEST
         | SecondaryControls::ENABLE_PML
         | SecondaryControls::MODE_BASED_EXECUTE_CONTROL;
-    assert!(host.secondary().allowed_1() & u64::from(gone.bits()) == gone.bits().into());
+    assert!(host.secondary().allowed_1() & u64::from(gone.bits()) == u64::from(gone.bits()));
     assert_eq!(
         narrow.secondary().allowed_1(),
         host.secondary().allowed_1() & !u64::from(gone.bits())

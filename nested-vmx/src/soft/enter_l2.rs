@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! L2 is entered for as little as possible: with the event that is injected, and with nothing else.
+
+use super::below_stack::BelowStack;
+use super::engine::Came;
+use super::error::SoftError;
+use super::idt::{self, Obstacle};
+use super::state::{CpuState, Stale};
+use super::vcpu::{Entering, Io, On, Out, SoftVcpu};
+use super::world::World;
+use crate::controls::PrimaryControls;
+use crate::exit_reason::ExitReason;
+use crate::interruption::{Event, EventType};
+use crate::l0::{EnterL2, ExitInformation};
+use crate::registers::interruptibility;
+
+/// What the guest has executed when it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    /// The event's handler is next.
+    Handler,
+    /// The handler of an exception that its delivery caused.
+    Exception(u8, Option<u32>),
+}
+
+const DOUBLE_FAULT: u8 = 8;
+const PAGE_FAULT: u8 = 14;
+
+impl<W: World> SoftVcpu<W> {
+    /// The immediate exit: L2 is entered, has the event, and executes nothing.
+    pub(super) fn enter_briefly(&mut self, how: &EnterL2) -> Result<Option<Out>, SoftError> {
+        self.prepare_handlers();
+        let before = self.state.clone();
+        let mut stack = None;
+        if let Some(event) = &how.injection {
+            let checked = self.with_space(|state, space| {
+                stack = BelowStack::read(state, space);
+                space.implicitly(|space| idt::check_delivery(event, state, space))
+            });
+            match checked {
+                Err(Obstacle::Ept(fault)) => return self.ept_exit(&fault, how.injection),
+                // KVM would make a double or triple fault of it.
+                Err(Obstacle::Exception(second))
+                    if event.vector != DOUBLE_FAULT && second.exits(self.vmx.vmcs12()) =>
+                {
+                    let information = ExitInformation::event(
+                        ExitReason::EXCEPTION_OR_NMI,
+                        second.event,
+                        second.qualification,
+                    );
+                    return self.exit(information, how.injection);
+                }
+                _ => {}
+            }
+        } else if self.in_shadow() {
+            // Nothing comes before the instruction behind STI or MOV SS is executed.
+            return self.step_l2();
+        } else if self.entering == Entering::Briefly {
+            // Nothing is delivered, so it is the next instruction that stops it.
+            let next = self.state.linear_rip();
+            self.stop_at(&[next]);
+        }
+        self.show_pages()?;
+        if let Some(event) = &how.injection {
+            if let Some(payload) = how.payload {
+                self.set_payload(event, payload);
+            }
+            if event.kind.is_software() {
+                let next = self
+                    .state
+                    .rip()
+                    .wrapping_add(event.instruction_length.into());
+                self.state.set_rip(next);
+            }
+        }
+        let engine = match self.on {
+            On::Whole => &mut self.whole,
+            On::View => &mut self.for_view,
+        };
+        engine.write(&mut self.state)?;
+        if let Some(event) = &how.injection {
+            engine.inject(event)?;
+        }
+        let came = match (self.entering, how.injection) {
+            (Entering::UntilKicked, None) => Some(engine.run(false)?),
+            _ => engine.run_briefly()?,
+        };
+        if came == Some(Came::Vmm) {
+            // A device's memory as a stack: L2 goes on when the VMM has done its part.
+            self.delivering = how.injection;
+            self.io = Io::Pending;
+            return Ok(Some(Out::Exit));
+        }
+        let delivery = engine.take_back()?;
+        let Some(came) = came else {
+            self.restore(&before);
+            return Ok(Some(Out::Interrupted));
+        };
+        if came == Came::Shutdown {
+            self.restore(&before);
+            return self.exit(ExitInformation::new(ExitReason::TRIPLE_FAULT), None);
+        }
+        engine.read(&mut self.state)?;
+        self.back_to_stop();
+        let Some(event) = how.injection else {
+            self.returned(None);
+            return Ok(None);
+        };
+        if delivery.is_some_and(|left| left.vector == event.vector) {
+            self.restore(&before);
+            self.returned(Some(event));
+            return Ok(None);
+        }
+        self.state.end_shadow();
+        match self.arrival(&event, &before) {
+            Arrival::Exception(vector, error_code) => {
+                self.exception(vector, error_code, Some(event), &before, stack.as_ref())
+            }
+            Arrival::Handler => {
+                if event.kind == EventType::Nmi {
+                    self.state
+                        .set_blocking(self.state.blocking() | interruptibility::NMI);
+                }
+                // With the monitor trap flag, the exit comes before the handler's first instruction.
+                if self.traps() {
+                    return self.exit(ExitInformation::new(ExitReason::MONITOR_TRAP_FLAG), None);
+                }
+                self.returned(None);
+                Ok(None)
+            }
+        }
+    }
+
+    fn traps(&self) -> bool {
+        let primary = self.vmx.vmcs12().primary();
+        primary.contains(PrimaryControls::MONITOR_TRAP_FLAG)
+    }
+
+    fn set_payload(&mut self, event: &Event, payload: u64) {
+        if event.vector == PAGE_FAULT && event.kind == EventType::HardwareException {
+            self.state.cr2 = payload;
+            self.state.changed(Stale::All);
+        }
+    }
+
+    /// At whose handler L2 stands after an event was delivered.
+    fn arrival(&mut self, event: &Event, before: &CpuState) -> Arrival {
+        let at = self.state.linear_rip();
+        let handlers = core::mem::take(&mut self.handlers);
+        let expected = self.with_space(|state, space| handlers.address(event.vector, state, space));
+        self.handlers = handlers;
+        if expected == Some(at) || expected.is_none() {
+            return Arrival::Handler;
+        }
+        let length = event.instruction_length.into();
+        match self.vector_of(before, length, None) {
+            Some((vector, error_code)) => Arrival::Exception(vector, error_code),
+            None => Arrival::Handler,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! Exceptions and software events of L2's, and the frames that they push.
+
+use super::below_stack::BelowStack;
+use super::error::SoftError;
+use super::exits;
+use super::idt::{self, Handlers, Obstacle};
+use super::instruction::Fetched;
+use super::state::CpuState;
+use super::vcpu::{Out, SoftVcpu};
+use super::world::World;
+use crate::exit_reason::ExitReason;
+use crate::interruption::{Event, EventType};
+use crate::l0::{Class, EnterL2, ExitInformation, PendingException};
+use crate::registers::rflags;
+
+const DEBUG: u8 = 1;
+const INVALID_OPCODE: u8 = 6;
+const GENERAL_PROTECTION: u8 = 13;
+const PAGE_FAULT: u8 = 14;
+
+impl<W: World> SoftVcpu<W> {
+    /// INT3, INTO, INT1, INT n, UD.
+    pub(super) fn software_event(&mut self, fetched: &Fetched) -> Result<Option<Out>, SoftError> {
+        use iced_x86::Mnemonic as M;
+        let length = fetched.instruction.len() as u32;
+        let (kind, vector) = match fetched.instruction.mnemonic() {
+            M::Int3 => (EventType::SoftwareException, 3),
+            M::Into if self.state.rflags() & rflags::OF != 0 => (EventType::SoftwareException, 4),
+            M::Int1 => (EventType::PrivilegedSoftwareException, DEBUG),
+            M::Int => (
+                EventType::SoftwareInterrupt,
+                fetched.instruction.immediate8(),
+            ),
+            M::Into => return self.step_natively(fetched),
+            _ => (EventType::HardwareException, INVALID_OPCODE),
+        };
+        let mut event = Event::new(kind, vector);
+        if kind.is_software() {
+            event.instruction_length = length;
+        }
+        if kind != EventType::SoftwareInterrupt {
+            self.returned(None);
+            let exception = PendingException {
+                event,
+                qualification: 0,
+                class: Class::Fault,
+            };
+            let _ = self.vmx.raise_exception(exception);
+            return Ok(None);
+        }
+        // No exit, unless its delivery makes one.
+        let checked = self.with_space(|state, space| {
+            space.implicitly(|space| idt::check_delivery(&event, state, space))
+        });
+        if let Err(Obstacle::Ept(fault)) = checked {
+            return self.ept_exit(&fault, Some(event));
+        }
+        let allowed = self.with_space(|state, space| {
+            let gate = Handlers::read(state, space).gate(vector);
+            !state.is_protected() || gate.is_some_and(|gate| gate.dpl >= state.cpl())
+        });
+        if !allowed {
+            self.returned(None);
+            let code = u32::from(vector) << 3 | 2;
+            let _ = self
+                .vmx
+                .raise_exception(PendingException::fault(GENERAL_PROTECTION, Some(code)));
+            return Ok(None);
+        }
+        // KVM delivers it, as what L1 injects; not each KVM executes the instruction.
+        self.enter_briefly(&EnterL2 {
+            injection: Some(event),
+            payload: None,
+            immediate_exit: false,
+            interrupt_window: false,
+            nmi_window: false,
+            preemption_timer: None,
+        })
+    }
+
+    /// An exception of L2's, which is in its handler.
+    pub(super) fn exception(
+        &mut self,
+        vector: u8,
+        error_code: Option<u32>,
+        vectoring: Option<Event>,
+        before: &CpuState,
+        stack: Option<&BelowStack>,
+    ) -> Result<Option<Out>, SoftError> {
+        let qualification = match vector {
+            PAGE_FAULT => self.state.cr2,
+            _ => 0,
+        };
+        let exception = PendingException {
+            event: Event::exception(vector, error_code),
+            qualification,
+            class: Class::Fault,
+        };
+        if !exception.exits(self.vmx.vmcs12()) {
+            self.returned(None);
+            return Ok(None);
+        }
+        // L1 wants it: it did not happen in L2.
+        let pushed_at = self.state.rsp();
+        self.restore(before);
+        if let Some(stack) = stack.filter(|stack| stack.contains(pushed_at)) {
+            // Where nothing can be written, nothing was.
+            let _ = self.with_space(|_, space| space.write(stack.linear, &stack.bytes));
+        }
+        let information =
+            ExitInformation::event(ExitReason::EXCEPTION_OR_NMI, exception.event, qualification);
+        self.exit(information, vectoring)
+    }
+
+    /// The exception in whose handler the guest stands, with its error code.
+    pub(super) fn vector_of(
+        &mut self,
+        before: &CpuState,
+        length: u64,
+        fetched: Option<&Fetched>,
+    ) -> Option<(u8, Option<u32>)> {
+        let frame = self.pushed_frame(before, length)?;
+        let at = self.state.linear_rip();
+        let handlers = core::mem::take(&mut self.handlers);
+        let cr2_changed = self.state.cr2 != before.cr2;
+        let software = fetched
+            .filter(|fetched| fetched.instruction.mnemonic() == iced_x86::Mnemonic::Int)
+            .map(|fetched| fetched.instruction.immediate8());
+        let mut candidates = alloc::vec::Vec::new();
+        self.with_space(|state, space| {
+            for vector in 0..32 {
+                let fits = frame.error_code.is_some() == has_error_code(vector);
+                if fits && handlers.address(vector, state, space) == Some(at) {
+                    candidates.push(vector);
+                }
+            }
+        });
+        self.handlers = handlers;
+        if software.is_some() {
+            return None;
+        }
+        let vector = candidates
+            .iter()
+            .copied()
+            .find(|vector| *vector == PAGE_FAULT && cr2_changed)
+            .or_else(|| {
+                candidates
+                    .iter()
+                    .copied()
+                    .find(|vector| *vector == GENERAL_PROTECTION)
+            })
+            .or_else(|| candidates.first().copied())?;
+        Some((vector, frame.error_code))
+    }
+
+    /// The frame that the delivery of an event has pushed, if the guest stands at a handler.
+    pub(crate) fn pushed_frame(&mut self, before: &CpuState, length: u64) -> Option<PushedFrame> {
+        if before.rsp() == self.state.rsp() {
+            return None;
+        }
+        let size = match (self.state.is_protected(), self.state.is_long()) {
+            (false, _) => 2,
+            (true, false) => 4,
+            (true, true) => 8,
+        };
+        let stack = exits::segment_base(iced_x86::Register::SS, &self.state);
+        let rsp = self.state.rsp();
+        let mut bytes = [0; 32];
+        let words = bytes.get_mut(..4 * size)?;
+        self.with_space(|_, space| space.read(stack.wrapping_add(rsp), words))
+            .ok()?;
+        let word = |at: usize| {
+            let bytes = words.get(at * size..(at + 1) * size).unwrap_or_default();
+            bytes
+                .iter()
+                .rev()
+                .fold(0, |value: u64, byte| value << 8 | u64::from(*byte))
+        };
+        let next = before.rip().wrapping_add(length);
+        let is_rip = |value: u64| value == before.rip() || value == next;
+        let at = self.state.linear_rip();
+        let handlers = core::mem::take(&mut self.handlers);
+        let stands = self.with_space(|state, space| {
+            (0..=255).any(|vector| handlers.address(vector, state, space) == Some(at))
+        });
+        self.handlers = handlers;
+        if !stands {
+            return None;
+        }
+        let selector = u64::from(before.vmcs.guest_cs_selector());
+        let has_selector = |at: usize| word(at) & 0xffff == selector;
+        if is_rip(word(0)) && has_selector(1) {
+            return Some(PushedFrame {
+                error_code: None,
+                flags_at: rsp.wrapping_add(2 * size as u64),
+            });
+        }
+        (is_rip(word(1)) && has_selector(2)).then(|| PushedFrame {
+            error_code: Some(word(0) as u32),
+            flags_at: rsp.wrapping_add(3 * size as u64),
+        })
+    }
+}
+
+/// What the delivery of an event has pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PushedFrame {
+    pub(crate) error_code: Option<u32>,
+    /// The offset of the flags in the stack segment.
+    pub(crate) flags_at: u64,
+}
+
+/// The exceptions that push an error code (SDM volume 3, table 7-1).
+const fn has_error_code(vector: u8) -> bool {
+    matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30)
+}
