@@ -25,6 +25,7 @@ global_asm!(
     include_str!("asm/interrupts.s"),
     include_str!("asm/scenarios.s"),
     include_str!("asm/storm.s"),
+    include_str!("asm/bench.s"),
     include_str!("asm/l2.s"),
     ".globl guest_l1_end",
     ".hidden guest_l1_end",
@@ -70,6 +71,8 @@ global_asm!(
     VECTOR = const VECTOR,
     FIRST_VECTOR = const crate::storm::FIRST_VECTOR,
     STORM_PROGRAM = const Program::Count as u64,
+    SPIN_PROGRAM = const Program::Spin as u64,
+    WORK = const crate::bench::WORK,
     PROGRAM = const layout::PROGRAM,
     TIMER_TICKS = const TIMER_TICKS,
     ERROR_CODES = const ERROR_CODES,
@@ -160,8 +163,8 @@ mod tests {
 
     #[test]
     fn the_programs_are_where_their_numbers_say() {
-        // VMCALL; NOP; STI; HLT; XOR EAX, EAX; INT 0x60; INC; three times MOV EDX, the local APIC.
-        let begins: [&[u8]; 10] = [
+        // VMCALL; NOP; STI; HLT; XOR EAX, EAX; INT 0x60; INC; three times MOV EDX, the local APIC; INC.
+        let begins: [&[u8]; 11] = [
             &[0x0f, 0x01, 0xc1],
             &[0x90],
             &[0xfb],
@@ -172,6 +175,7 @@ mod tests {
             &[0xba, 0x00, 0x00, 0xe0, 0xfe],
             &[0xba, 0x00, 0x00, 0xe0, 0xfe],
             &[0xba, 0x00, 0x00, 0xe0, 0xfe],
+            &[0x48, 0xff],
         ];
         for (kind, begin) in Program::ALL.into_iter().zip(begins) {
             let at = (program(kind) - layout::CODE) as usize;

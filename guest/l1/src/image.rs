@@ -15,6 +15,10 @@ pub enum Mode {
         /// Whether the machine has a local APIC.
         local_apic: bool,
     },
+    /// Works without VMX, see [`crate::bench`].
+    Work,
+    /// Launches an L2 that spins, see [`crate::bench`].
+    Spin,
 }
 
 /// The bytes for [`layout::IMAGE`].
@@ -22,6 +26,8 @@ pub fn image(mode: Mode) -> Vec<u8> {
     match mode {
         Mode::Scenarios => build(&scenarios::all(), 0, true),
         Mode::Storm { local_apic } => build(&[scenarios::storm()], 1, local_apic),
+        Mode::Work => build(&[scenarios::storm()], 2, true),
+        Mode::Spin => build(&[scenarios::storm()], 3, true),
     }
 }
 

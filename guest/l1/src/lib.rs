@@ -10,6 +10,7 @@
 //! [`image()`], from which [`elf()`] makes a kernel for a VMM, and [`rom()`] firmware for a bare
 //! machine.
 
+pub mod bench;
 mod code;
 mod elf;
 mod image;

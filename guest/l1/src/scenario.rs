@@ -55,11 +55,13 @@ pub enum Program {
     SendNmi = 8,
     /// Sends L1 an INIT signal, then VMCALL.
     SendInit = 9,
+    /// Increments a counter for ever.
+    Spin = 10,
 }
 
 impl Program {
     /// All of them, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Call,
         Self::Nops,
         Self::AllowInterrupts,
@@ -70,6 +72,7 @@ impl Program {
         Self::SendInterrupt,
         Self::SendNmi,
         Self::SendInit,
+        Self::Spin,
     ];
 }
 

@@ -101,9 +101,13 @@ l1_long_mode:
     vmxon [{VMXON_POINTER}]
     lea rsi, [rip + l1_text_vmxon]
     jbe l1_give_up
-    cmp qword ptr [{MODE}], 0
-    jne l1_storm
-    jmp l1_scenarios
+    mov rax, [{MODE}]
+    dec rax
+    js l1_scenarios
+    jz l1_storm
+    dec rax
+    jz l1_work
+    jmp l1_spin
 
 // Prints the text at RSI and ends the machine.
 l1_give_up:

@@ -75,4 +75,8 @@ guest_l1_programs:
     nop
     vmcall
     .balign 32, 0xf4
+    // Spin
+1:  inc qword ptr [{L2_PROGRESS}]
+    jmp 1b
+    .balign 32, 0xf4
 guest_l1_programs_end:
