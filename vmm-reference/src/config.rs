@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use log::LevelFilter;
+use nested_vmx::soft::Catch;
 
 /// The command line that a kernel gets when none is given.
 ///
@@ -43,6 +44,8 @@ pub struct VmmConfig {
     /// The first of the four ports by which the guest may end its run with a status, as QEMU's
     /// `isa-debug-exit`.
     pub debug_exit: Option<u16>,
+    /// Whether the guest has VMX though the host's KVM has none, and how it is caught.
+    pub nested: Option<NestedConfig>,
     /// What the VMM itself logs, on standard error.
     pub log: LevelFilter,
     /// Where to write a JSON summary of the run.
@@ -59,6 +62,7 @@ impl VmmConfig {
             initrd: None,
             serial: SerialConfig::Stdio,
             debug_exit: None,
+            nested: None,
             log: LevelFilter::Warn,
             summary: None,
         }
@@ -115,6 +119,13 @@ impl Default for VcpuConfig {
     fn default() -> Self {
         Self { num: 1 }
     }
+}
+
+/// VMX for the guest, in software.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NestedConfig {
+    /// How the guest's VMX instructions are caught; `None`: as is best on this host.
+    pub catch: Option<Catch>,
 }
 
 /// Where the guest's first serial port leads.

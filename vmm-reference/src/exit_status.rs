@@ -62,7 +62,8 @@ pub fn of_outcome(outcome: &Outcome) -> u8 {
         Outcome::InternalError { .. } => INTERNAL_ERROR,
         Outcome::EntryFailed { .. }
         | Outcome::UnexpectedExit { .. }
-        | Outcome::VcpuFailed { .. } => VCPU,
+        | Outcome::VcpuFailed { .. }
+        | Outcome::NestedFailed { .. } => VCPU,
         Outcome::VcpuPanicked { .. } => PANIC,
         Outcome::ConsoleFailed(_) => IO,
         Outcome::Quit => QUIT,
@@ -74,9 +75,14 @@ pub fn of_outcome(outcome: &Outcome) -> u8 {
 /// The status for why there was no run.
 pub fn of_error(error: &VmmError) -> u8 {
     match error {
-        VmmError::Kvm(_) | VmmError::Vm(_) | VmmError::VcpuSetup(_) | VmmError::Vcpu(_) => KVM,
+        VmmError::Kvm(_)
+        | VmmError::Vm(_)
+        | VmmError::VcpuSetup(_)
+        | VmmError::Vcpu(_)
+        | VmmError::Soft(_) => KVM,
         VmmError::Host { .. } | VmmError::Summary(_) => IO,
         VmmError::TooManyVcpus { .. }
+        | VmmError::NestedVcpus { .. }
         | VmmError::Memory(_)
         | VmmError::Boot(_)
         | VmmError::SameFile { .. }

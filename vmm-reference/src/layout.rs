@@ -20,7 +20,7 @@ use std::ops::{Range, RangeInclusive};
 
 use vm_memory::{Address, GuestMemoryRegion};
 
-use crate::devices::{AcpiPm, Cmos, SerialPort, SystemControl};
+use crate::devices::{AcpiPm, Cmos, FwCfg, SerialPort, SystemControl};
 
 /// The global descriptor table at boot.
 pub const BOOT_GDT: u64 = 0x500;
@@ -76,6 +76,8 @@ pub const I8042_DATA_PORT: u16 = 0x60;
 pub const I8042_COMMAND_PORT: u16 = 0x64;
 /// The CMOS memory's index port; its data port follows.
 pub const CMOS_PORT: u16 = 0x70;
+/// QEMU's firmware configuration device.
+pub const FW_CFG_PORT: u16 = 0x510;
 /// System control port A.
 pub const SYSTEM_CONTROL_PORT: u16 = 0x92;
 
@@ -99,8 +101,17 @@ pub const S5_SLP_TYP: u8 = 5;
 /// The interrupt line of ACPI's own events.
 pub const SCI_IRQ: u8 = 9;
 
+/// The ports of the interrupt controllers and of the timer.
+pub const CHIPSET_PORTS: [RangeInclusive<u16>; 5] = [
+    0x20..=0x21,
+    0xa0..=0xa1,
+    0x4d0..=0x4d1,
+    0x40..=0x43,
+    0x61..=0x61,
+];
+
 /// The ports that are somebody's in every machine: those of KVM's devices, then the VMM's own.
-pub const PORTS: [(RangeInclusive<u16>, &str); 12] = [
+pub const PORTS: [(RangeInclusive<u16>, &str); 13] = [
     (0x20..=0x21, "interrupt controller"),
     (0xa0..=0xa1, "interrupt controller"),
     (0x4d0..=0x4d1, "interrupt controller"),
@@ -117,6 +128,10 @@ pub const PORTS: [(RangeInclusive<u16>, &str); 12] = [
         "system control port",
     ),
     (COM1_PORT..=COM1_PORT + SerialPort::PORTS - 1, "serial port"),
+    (
+        FW_CFG_PORT..=FW_CFG_PORT + FwCfg::PORTS - 1,
+        "firmware configuration",
+    ),
     (
         ACPI_PM_PORT..=ACPI_PM_PORT + AcpiPm::PORTS - 1,
         "power management registers",

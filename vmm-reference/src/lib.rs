@@ -38,6 +38,7 @@ pub mod msrs;
 pub mod outcome;
 mod output_path;
 pub mod signals;
+pub mod soft;
 pub mod summary;
 pub mod terminal;
 pub mod vcpu_handler;

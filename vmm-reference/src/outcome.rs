@@ -61,6 +61,11 @@ pub enum Outcome {
         /// Why.
         source: vcpu_runner::Error,
     },
+    /// The virtual processor with VMX in software cannot go on.
+    NestedFailed {
+        /// Why.
+        message: String,
+    },
     /// A defect of this VMM.
     VcpuPanicked {
         /// Which vCPU.
@@ -93,6 +98,7 @@ impl Outcome {
             Self::EntryFailed { .. } => "entry_failed",
             Self::UnexpectedExit { .. } => "unexpected_exit",
             Self::VcpuFailed { .. } => "vcpu_failed",
+            Self::NestedFailed { .. } => "nested_failed",
             Self::VcpuPanicked { .. } => "vcpu_panicked",
             Self::ConsoleFailed(_) => "console_failed",
             Self::Quit => "quit",
@@ -133,6 +139,7 @@ impl fmt::Display for Outcome {
                 )
             }
             Self::VcpuFailed { vcpu, source } => write!(f, "vCPU {vcpu}: {source}"),
+            Self::NestedFailed { message } => write!(f, "nested VMX in software: {message}"),
             Self::VcpuPanicked { vcpu, message } => {
                 write!(
                     f,

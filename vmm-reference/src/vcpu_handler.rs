@@ -9,15 +9,17 @@ use std::sync::Arc;
 
 use kvm_bindings::{KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
 use kvm_ioctls::VcpuFd;
+use nested_vmx::soft::SoftVcpu;
 use vcpu_requests::requests;
 use vcpu_runner::kvm::KvmVcpu;
-use vcpu_runner::{Exit, Flow, Handler};
+use vcpu_runner::{Exit, Flow, Handler, Vcpu};
 use vm_memory::GuestMemoryMmap;
 
 use crate::devices::PortBus;
 use crate::guest_instruction::GuestInstruction;
 use crate::internal_error::{InternalError, instruction_bytes};
 use crate::outcome::{FirstOutcome, Outcome};
+use crate::soft::{Chipset, SoftWorld};
 
 requests! {
     /// What the VMM asks of its vCPUs, beside what every [`vcpu_runner::VcpuHandle`] can ask.
@@ -25,6 +27,36 @@ requests! {
         /// Show the registers and the instruction at RIP on standard error. A halted vCPU shows
         /// them too.
         ShowRegisters = 0,
+        /// An interrupt may wait in the VMM's own interrupt controllers, or one of their timers is
+        /// due.
+        Event = 1,
+    }
+}
+
+/// A vCPU as the VMM's threads run it.
+pub trait MachineVcpu: Vcpu {
+    /// The vCPU of KVM's that has the guest's registers.
+    fn kvm(&self) -> &VcpuFd;
+
+    /// What made the vCPU fail, where its thread's end does not tell.
+    fn take_failure(&mut self) -> Option<String> {
+        None
+    }
+}
+
+impl MachineVcpu for KvmVcpu {
+    fn kvm(&self) -> &VcpuFd {
+        self.fd()
+    }
+}
+
+impl MachineVcpu for SoftVcpu<SoftWorld> {
+    fn kvm(&self) -> &VcpuFd {
+        self.running().fd()
+    }
+
+    fn take_failure(&mut self) -> Option<String> {
+        self.take_error().map(|error| error.to_string())
     }
 }
 
@@ -34,6 +66,8 @@ pub struct VcpuHandler {
     ports: Arc<PortBus>,
     memory: GuestMemoryMmap,
     first: Arc<FirstOutcome>,
+    /// The interrupt controllers, where they are not KVM's.
+    chipset: Option<Arc<Chipset>>,
     fatal: Option<FatalExit>,
 }
 
@@ -56,8 +90,16 @@ impl VcpuHandler {
             ports,
             memory,
             first,
+            chipset: None,
             fatal: None,
         }
+    }
+
+    /// The interrupt controllers are these, not KVM's.
+    #[must_use]
+    pub fn with_chipset(mut self, chipset: Arc<Chipset>) -> Self {
+        self.chipset = Some(chipset);
+        self
     }
 
     fn end(&self, outcome: Outcome) -> Flow {
@@ -124,7 +166,7 @@ impl VcpuHandler {
     }
 }
 
-impl Handler<KvmVcpu> for VcpuHandler {
+impl<V: MachineVcpu> Handler<V> for VcpuHandler {
     type Request = VcpuRequest;
     type Error = Infallible;
 
@@ -138,8 +180,12 @@ impl Handler<KvmVcpu> for VcpuHandler {
                 self.ports.read(port, size, data);
                 self.unless_ended()
             }
-            // No device is in memory: reads float high, writes go nowhere.
             Exit::MmioRead { address, data } => {
+                let chipset = self.chipset.as_ref();
+                if chipset.is_some_and(|chipset| chipset.read_memory(address, data)) {
+                    return Ok(Flow::Continue);
+                }
+                // Where no device is, reads float high and writes go nowhere.
                 log::trace!(
                     "read of {} bytes at {address:#x}, where nothing is",
                     data.len()
@@ -148,9 +194,15 @@ impl Handler<KvmVcpu> for VcpuHandler {
                 Flow::Continue
             }
             Exit::MmioWrite { address, data } => {
+                let chipset = self.chipset.as_ref();
+                if chipset.is_some_and(|chipset| chipset.write_memory(address, data)) {
+                    return Ok(Flow::Continue);
+                }
                 log::trace!("write of {data:02x?} at {address:#x}, where nothing is");
                 Flow::Continue
             }
+            // What wakes the guest is the VMM's to know.
+            Exit::Hlt if self.chipset.is_some() => Flow::Halt,
             Exit::Shutdown => {
                 self.fatal = Some(FatalExit::TripleFault);
                 Flow::Inspect
@@ -180,28 +232,37 @@ impl Handler<KvmVcpu> for VcpuHandler {
         })
     }
 
-    fn request(&mut self, request: VcpuRequest, vcpu: &mut KvmVcpu) -> Result<Flow, Infallible> {
-        match request {
+    fn request(&mut self, request: VcpuRequest, vcpu: &mut V) -> Result<Flow, Infallible> {
+        Ok(match request {
             VcpuRequest::ShowRegisters => {
-                if let Err(error) = self.show_registers(vcpu.fd()) {
+                if let Err(error) = self.show_registers(vcpu.kvm()) {
                     log::error!("vCPU {}: cannot get the registers: {error}", self.index);
                 }
+                Flow::Continue
             }
-        }
-        Ok(Flow::Continue)
+            // A guest that is halted looks whether there is something for it.
+            VcpuRequest::Event => Flow::Runnable,
+        })
     }
 
-    fn inspect(&mut self, vcpu: &mut KvmVcpu) -> Result<Flow, Infallible> {
+    fn needs_registers(&self, request: VcpuRequest) -> bool {
+        match request {
+            VcpuRequest::ShowRegisters => true,
+            VcpuRequest::Event => false,
+        }
+    }
+
+    fn inspect(&mut self, vcpu: &mut V) -> Result<Flow, Infallible> {
         Ok(match self.fatal.take() {
             Some(FatalExit::TripleFault) => self.end(Outcome::TripleFault {
                 vcpu: self.index,
                 at: self
-                    .instruction(vcpu.fd(), None)
+                    .instruction(vcpu.kvm(), None)
                     .filter(|at| !is_reset_vector(at)),
             }),
             Some(FatalExit::InternalError { suberror, data }) => {
                 let known = instruction_bytes(suberror, &data);
-                let at = self.instruction(vcpu.fd(), known.as_deref());
+                let at = self.instruction(vcpu.kvm(), known.as_deref());
                 self.end(Outcome::InternalError {
                     vcpu: self.index,
                     error: InternalError { suberror, data, at },
@@ -235,9 +296,14 @@ mod tests {
         (handler, first)
     }
 
-    fn outcome_of(exit: Exit<'_>) -> String {
+    /// As a vCPU of KVM's has it handled.
+    fn exit(handler: &mut VcpuHandler, exit: Exit<'_>) -> Result<Flow, Infallible> {
+        Handler::<KvmVcpu>::exit(handler, exit)
+    }
+
+    fn outcome_of(exited: Exit<'_>) -> String {
         let (mut handler, first) = handler();
-        let Ok(flow) = handler.exit(exit);
+        let Ok(flow) = exit(&mut handler, exited);
         assert_eq!(flow, Flow::Stop);
         first.get().unwrap().name().to_owned()
     }
@@ -247,11 +313,14 @@ mod tests {
         let (mut handler, first) = handler();
         let data = &[0xfe];
         let mut out = |port| {
-            handler.exit(Exit::IoOut {
-                port,
-                size: 1,
-                data,
-            })
+            exit(
+                &mut handler,
+                Exit::IoOut {
+                    port,
+                    size: 1,
+                    data,
+                },
+            )
         };
         assert_eq!(out(0x80), Ok(Flow::Continue));
         assert_eq!(out(0x64), Ok(Flow::Stop));
@@ -263,11 +332,14 @@ mod tests {
         let (mut handler, first) = handler();
         let mut data = [0];
         let mut read = || {
-            handler.exit(Exit::IoIn {
-                port: 0x80,
-                size: 1,
-                data: &mut data,
-            })
+            exit(
+                &mut handler,
+                Exit::IoIn {
+                    port: 0x80,
+                    size: 1,
+                    data: &mut data,
+                },
+            )
         };
         assert_eq!(read(), Ok(Flow::Continue));
         first.report(Outcome::PowerOff);
@@ -283,13 +355,13 @@ mod tests {
             address: u64::MAX,
             data: &mut data,
         };
-        assert_eq!(handler.exit(read), Ok(Flow::Continue));
+        assert_eq!(exit(&mut handler, read), Ok(Flow::Continue));
         assert_eq!(data, [0xff; 8]);
         let write = Exit::MmioWrite {
             address: 0,
             data: &data,
         };
-        assert_eq!(handler.exit(write), Ok(Flow::Continue));
+        assert_eq!(exit(&mut handler, write), Ok(Flow::Continue));
         assert!(!first.is_reported());
     }
 
@@ -308,12 +380,12 @@ mod tests {
     #[test]
     fn fatal_exits_are_looked_into() {
         let (mut handler, first) = handler();
-        assert_eq!(handler.exit(Exit::Shutdown), Ok(Flow::Inspect));
+        assert_eq!(exit(&mut handler, Exit::Shutdown), Ok(Flow::Inspect));
         let error = Exit::InternalError {
             suberror: 1,
             data: &[],
         };
-        assert_eq!(handler.exit(error), Ok(Flow::Inspect));
+        assert_eq!(exit(&mut handler, error), Ok(Flow::Inspect));
         assert!(!first.is_reported(), "before the registers are at hand");
     }
 }

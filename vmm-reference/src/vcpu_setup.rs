@@ -2,7 +2,7 @@
 
 //! What all vCPUs get before they run: CPUID, MSRs, the local APIC's pins.
 
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 use thiserror::Error;
 use vmm_sys_util::errno;
@@ -62,13 +62,43 @@ impl VcpuSetup {
             // A host whose TSC is unstable does not know.
             tsc_khz: vcpu.get_tsc_khz().ok(),
         };
-        let entries = cpuid::for_vcpu(self.cpuid.as_slice(), &machine, index);
+        self.show(vcpu, &machine, index, |_| {})?;
+        Ok(lapic::set_pins(vcpu)?)
+    }
+
+    /// Sets up the only vCPU of a machine in which the VMM has the local APIC. `edit` changes what
+    /// CPUID shows.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn apply_with(
+        &self,
+        vcpu: &VcpuFd,
+        edit: impl FnOnce(&mut [kvm_cpuid_entry2]),
+    ) -> Result<(), VcpuSetupError> {
+        let machine = Machine {
+            vcpus: 1,
+            // The VMM's own has the other modes.
+            tsc_deadline_timer: false,
+            tsc_khz: vcpu.get_tsc_khz().ok(),
+        };
+        self.show(vcpu, &machine, 0, edit)
+    }
+
+    fn show(
+        &self,
+        vcpu: &VcpuFd,
+        machine: &Machine,
+        index: u8,
+        edit: impl FnOnce(&mut [kvm_cpuid_entry2]),
+    ) -> Result<(), VcpuSetupError> {
+        let mut entries = cpuid::for_vcpu(self.cpuid.as_slice(), machine, index);
+        edit(&mut entries);
         let cpuid = CpuId::from_entries(&entries).map_err(|_| VmError {
             ioctl: "KVM_SET_CPUID2",
             source: errno::Error::new(libc::E2BIG),
         })?;
         vcpu.set_cpuid2(&cpuid).map_err(ioctl("KVM_SET_CPUID2"))?;
-        msrs::set_at_boot(vcpu, &self.msrs)?;
-        Ok(lapic::set_pins(vcpu)?)
+        Ok(msrs::set_at_boot(vcpu, &self.msrs)?)
     }
 }

@@ -7,28 +7,27 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use vcpu_runner::kvm::KvmVcpu;
 use vcpu_runner::{Deadline, Runner, Statistics, VcpuHandle, stop_all};
 
 use crate::outcome::{FirstOutcome, Outcome};
-use crate::vcpu_handler::{VcpuHandler, VcpuRequest};
+use crate::vcpu_handler::{MachineVcpu, VcpuHandler, VcpuRequest};
 
 /// How long a vCPU may take to stop. Nothing that it does takes long once the console's output
 /// waits no more; a host that swaps may.
 const STOP: Duration = Duration::from_secs(10);
 
 /// A handle on one of the VMM's vCPUs.
-pub type Handle = VcpuHandle<KvmVcpu, VcpuRequest>;
+pub type Handle<V> = VcpuHandle<V, VcpuRequest>;
 
 /// The vCPUs before they run.
-pub struct Vcpus {
-    runners: Vec<Runner<KvmVcpu, VcpuHandler>>,
-    handles: Vec<Handle>,
+pub struct Vcpus<V: MachineVcpu> {
+    runners: Vec<Runner<V, VcpuHandler>>,
+    handles: Vec<Handle<V>>,
 }
 
-impl Vcpus {
+impl<V: MachineVcpu + Send + 'static> Vcpus<V> {
     /// All vCPUs of the machine, in order.
-    pub fn new(vcpus: Vec<(KvmVcpu, VcpuHandler)>) -> Self {
+    pub fn new(vcpus: Vec<(V, VcpuHandler)>) -> Self {
         let runners: Vec<_> = vcpus
             .into_iter()
             .map(|(vcpu, handler)| Runner::new(vcpu, handler))
@@ -38,7 +37,7 @@ impl Vcpus {
     }
 
     /// Handles on the vCPUs, in order.
-    pub fn handles(&self) -> &[Handle] {
+    pub fn handles(&self) -> &[Handle<V>] {
         &self.handles
     }
 
@@ -46,7 +45,7 @@ impl Vcpus {
     ///
     /// # Errors
     /// When a thread cannot be started; those that were are stopped.
-    pub fn start(self, first: &Arc<FirstOutcome>) -> io::Result<VcpuThreads> {
+    pub fn start(self, first: &Arc<FirstOutcome>) -> io::Result<VcpuThreads<V>> {
         let mut threads = VcpuThreads {
             handles: self.handles,
             threads: Vec::new(),
@@ -63,12 +62,12 @@ impl Vcpus {
 }
 
 /// The threads. They are stopped when this is dropped.
-pub struct VcpuThreads {
-    handles: Vec<Handle>,
+pub struct VcpuThreads<V: MachineVcpu> {
+    handles: Vec<Handle<V>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl VcpuThreads {
+impl<V: MachineVcpu> VcpuThreads<V> {
     /// Stops all and waits until they have. Returns what they have counted.
     pub fn stop(mut self) -> Vec<Statistics> {
         self.end();
@@ -92,14 +91,18 @@ impl VcpuThreads {
     }
 }
 
-impl Drop for VcpuThreads {
+impl<V: MachineVcpu> Drop for VcpuThreads<V> {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-fn run(index: u8, runner: Runner<KvmVcpu, VcpuHandler>, first: &FirstOutcome) {
-    match runner.run().outcome {
+fn run<V: MachineVcpu>(index: u8, runner: Runner<V, VcpuHandler>, first: &FirstOutcome) {
+    let mut ended = runner.run();
+    if let Some(message) = ended.vcpu.take_failure() {
+        first.report(Outcome::NestedFailed { message });
+    }
+    match ended.outcome {
         vcpu_runner::Outcome::Stopped => {}
         vcpu_runner::Outcome::Handler(never) => match never {},
         vcpu_runner::Outcome::Error(source) => first.report(Outcome::VcpuFailed {

@@ -5,7 +5,9 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::flags::{HOST, INITRD, KERNEL, LOG, LOG_USAGE, MEMORY, SERIAL, SUMMARY, VCPU};
+use super::flags::{
+    DEBUG_EXIT, HOST, INITRD, KERNEL, LOG, LOG_USAGE, MEMORY, NESTED, SERIAL, SUMMARY, VCPU,
+};
 use super::parameters::shown;
 use super::{CliError, Command};
 
@@ -43,7 +45,16 @@ pub(super) fn answer(error: &clap::Error) -> Result<Command, CliError> {
         }
         ErrorKind::InvalidValue => {
             let named = flag(ContextKind::InvalidArg);
-            let known = [&KERNEL, &MEMORY, &VCPU, &INITRD, &SERIAL, &SUMMARY];
+            let known = [
+                &KERNEL,
+                &MEMORY,
+                &VCPU,
+                &INITRD,
+                &SERIAL,
+                &DEBUG_EXIT,
+                &NESTED,
+                &SUMMARY,
+            ];
             match known
                 .iter()
                 .find(|known| Some(known.name) == named.as_deref())

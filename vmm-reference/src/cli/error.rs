@@ -8,6 +8,22 @@ use thiserror::Error;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CliError {
+    /// `--nested` wants something that there is not.
+    #[error("--nested: {value:?} is not known; use --nested {usage}")]
+    Nested {
+        /// What was given.
+        value: String,
+        /// What may be.
+        usage: &'static str,
+    },
+    /// More than one vCPU with `--nested soft`.
+    #[error(
+        "--nested soft has one vCPU, and --vcpu num={num} wants more: leave one of the two out"
+    )]
+    NestedVcpus {
+        /// What was asked for.
+        num: u8,
+    },
     /// No such flag or subcommand.
     #[error("unknown argument `{argument}`; `--help` lists the flags")]
     UnknownArgument {

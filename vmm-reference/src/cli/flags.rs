@@ -52,6 +52,11 @@ pub(super) static DEBUG_EXIT: Flag = Flag {
     usage: "port=NUMBER",
     parameters: &[Parameter::new("port")],
 };
+pub(super) static NESTED: Flag = Flag {
+    name: "--nested",
+    usage: "soft[,catch=auto|exits|stops|steps]",
+    parameters: &[Parameter::new("catch")],
+};
 pub(super) static SUMMARY: Flag = Flag {
     name: "--summary",
     usage: "file=FILE",
@@ -104,6 +109,11 @@ pub(super) fn definition() -> clap::Command {
                 "Let the guest end the VMM with a status that it writes to this port (port=: 0xf4)",
             ),
             flag(
+                NESTED.name,
+                NESTED.usage,
+                "Give the guest VMX in software, on a KVM that has none for it",
+            ),
+            flag(
                 LOG,
                 LOG_USAGE,
                 "What the VMM logs on standard error [default: warn]",
@@ -129,6 +139,8 @@ pub(super) fn definition() -> clap::Command {
             "Numbers are decimal or 0x and hexadecimal. An empty value means the default.\n\
              A value in double quotes may hold commas. Without quotes, a comma ends cmdline only\n\
              where another parameter of --kernel follows.\n\
+             catch: how a guest's VMX instructions are caught; steps is slower and misses nothing\n\
+             [default: auto, as is best on this host].\n\
              kernel_load_addr: no part of the kernel may lie below it [default: 1 MiB].\n\n{}",
             exit_status::HELP
         ))

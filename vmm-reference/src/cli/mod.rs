@@ -24,13 +24,16 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::ArgMatches;
 use log::LevelFilter;
+use nested_vmx::soft::Catch;
 
 pub use self::error::CliError;
-use self::flags::{DEBUG_EXIT, HOST, INITRD, KERNEL, LOG, MEMORY, NOT_YET, SERIAL, SUMMARY, VCPU};
+use self::flags::{
+    DEBUG_EXIT, HOST, INITRD, KERNEL, LOG, MEMORY, NESTED, NOT_YET, SERIAL, SUMMARY, VCPU,
+};
 use self::parameters::shown;
 use crate::config::{
     DEFAULT_CMDLINE, DEFAULT_DEBUG_EXIT_PORT, DEFAULT_MEMORY_MIB, KernelConfig, MAX_CMDLINE_LEN,
-    MAX_VCPUS, MemoryConfig, SerialConfig, VcpuConfig, VmmConfig,
+    MAX_VCPUS, MemoryConfig, NestedConfig, SerialConfig, VcpuConfig, VmmConfig,
 };
 use crate::devices::DebugExit;
 
@@ -115,11 +118,50 @@ fn run(matches: &ArgMatches) -> Result<VmmConfig, CliError> {
         let port = DEBUG_EXIT.split(text)?.number("port", 0, last.into())?;
         config.debug_exit = Some(narrow(port).unwrap_or(DEFAULT_DEBUG_EXIT_PORT));
     }
+    if let Some(text) = given(matches, NESTED.name) {
+        config.nested = Some(nested(text)?);
+        if config.vcpus.num > 1 {
+            return Err(CliError::NestedVcpus {
+                num: config.vcpus.num,
+            });
+        }
+    }
     if let Some(text) = given(matches, LOG) {
         config.log = log_level(text)?;
     }
     if let Some(text) = given(matches, SUMMARY.name) {
         config.summary = Some(SUMMARY.split(text)?.path("file")?);
+    }
+    Ok(config)
+}
+
+fn nested(text: &OsStr) -> Result<NestedConfig, CliError> {
+    let unknown = |value: &[u8]| CliError::Nested {
+        value: shown(value),
+        usage: NESTED.usage,
+    };
+    let bytes = text.as_bytes();
+    let (kind, rest) = match bytes.iter().position(|byte| *byte == b',') {
+        Some(comma) => (
+            &bytes[..comma],
+            Some(OsStr::from_bytes(&bytes[comma + 1..])),
+        ),
+        None => (bytes, None),
+    };
+    if !kind.eq_ignore_ascii_case(b"soft") {
+        return Err(unknown(kind));
+    }
+    let mut config = NestedConfig::default();
+    if let Some(value) = rest.map(|rest| NESTED.split(rest)).transpose()?
+        && let Some(value) = { value }.text("catch")
+    {
+        config.catch = match value.to_ascii_lowercase().as_slice() {
+            b"auto" => None,
+            b"exits" => Some(Catch::Exits),
+            b"stops" => Some(Catch::Stops),
+            b"steps" => Some(Catch::Steps),
+            _ => return Err(unknown(&value)),
+        };
     }
     Ok(config)
 }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use log::LevelFilter;
+use nested_vmx::soft::Catch;
 use proptest::prelude::*;
 
 use super::*;
@@ -62,10 +63,28 @@ fn every_flag_is_understood() {
         initrd: Some("/i".into()),
         serial: SerialConfig::File("/s".into()),
         debug_exit: Some(0x501),
+        nested: None,
         log: LevelFilter::Debug,
         summary: Some("/j".into()),
     };
     assert_eq!(config, expected);
+}
+
+#[test]
+fn nested_vmx_is_asked_for_with_or_without_a_way_to_catch() {
+    let catch = |text: &str| {
+        let config = config(&["--kernel", "path=k", "--nested", text]);
+        config.nested.map(|nested| nested.catch)
+    };
+    assert_eq!(catch("soft"), Some(None));
+    assert_eq!(catch("SOFT,Catch=Steps"), Some(Some(Catch::Steps)));
+    assert_eq!(catch("soft,catch=stops"), Some(Some(Catch::Stops)));
+    assert_eq!(catch("soft,catch=exits"), Some(Some(Catch::Exits)));
+    assert_eq!(catch("soft,catch=auto"), Some(None));
+    assert_eq!(catch("soft,catch="), Some(None));
+    // In any order.
+    let words = ["--nested", "soft", "--vcpu", "num=1", "--kernel", "path=k"];
+    assert!(config(&words).nested.is_some());
 }
 
 #[test]
@@ -243,6 +262,30 @@ fn mistakes_are_named() {
         (
             &["--kernel", "path=k", "--initrd", "path="],
             "`--initrd` needs a path",
+        ),
+        (
+            &["--kernel", "path=k", "--nested", "hard"],
+            "\"hard\" is not known; use --nested soft[,catch=auto|exits|stops|steps]",
+        ),
+        (
+            &["--kernel", "path=k", "--nested", "soft,catch=all"],
+            "\"all\" is not known",
+        ),
+        (
+            &["--kernel", "path=k", "--nested", "soft,way=stops"],
+            "no parameter `way`",
+        ),
+        (
+            &["--kernel", "path=k", "--nested", "soft,"],
+            "`` is not name=value",
+        ),
+        (
+            &["--kernel", "path=k", "--nested"],
+            "`--nested` needs a value",
+        ),
+        (
+            &["--kernel", "path=k", "--vcpu", "num=2", "--nested", "soft"],
+            "--vcpu num=2 wants more",
         ),
         (
             &["--kernel", "path=k", "--debug-exit", "0xf4"],

@@ -47,13 +47,18 @@ impl Missing {
                 "kvm_intel was loaded with nested=0: `modprobe -r kvm_intel` and `modprobe kvm_intel \
                  nested=1`, or boot with kvm_intel.nested=1"
             }
-            Self::Amd => "this is an AMD host, whose guests can use SVM",
+            Self::Amd => {
+                "this is an AMD host, whose guests can use SVM; `vmm-reference --nested soft` gives them VMX \
+                 in software"
+            }
             Self::AmdSwitchedOff => {
-                "this is an AMD host, whose guests could use SVM if kvm_amd were loaded with nested=1"
+                "this is an AMD host, whose guests could use SVM if kvm_amd were loaded with nested=1; \
+                 `vmm-reference --nested soft` gives them VMX in software"
             }
             Self::NotInKvm => {
                 "KVM has no VMX of a processor's to pass on: use an Intel host on which hardware \
-                 virtualization is available"
+                 virtualization is available, or `vmm-reference --nested soft`, which gives VMX in \
+                 software"
             }
         }
     }

@@ -13,10 +13,8 @@ use vmm_sys_util::eventfd::EventFd;
 use super::error::{VmmError, host};
 use crate::config::SerialConfig;
 use crate::devices::{ConsoleInput, ConsoleOutput, FdSink, SerialPort};
-use crate::layout;
 use crate::outcome::{FirstOutcome, Outcome};
 use crate::output_path;
-use crate::vm::Vm;
 
 /// Finds out early whether the console's output can go where `config` says. Changes nothing.
 pub(super) fn check(config: &SerialConfig) -> Result<(), VmmError> {
@@ -44,20 +42,17 @@ pub(super) struct Console {
     pub(super) output: ConsoleOutput,
     /// Told when the port can take input again.
     room: EventFd,
+    /// The port's interrupt line.
+    interrupt: EventFd,
 }
 
 impl Console {
     /// Opens what `config` names. A file is emptied, so nothing may go wrong after this that could
     /// be told before.
-    pub(super) fn open(
-        config: &SerialConfig,
-        vm: &Vm,
-        first: &Arc<FirstOutcome>,
-    ) -> Result<Self, VmmError> {
+    pub(super) fn open(config: &SerialConfig, first: &Arc<FirstOutcome>) -> Result<Self, VmmError> {
         let event = || EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
         let interrupt = event().map_err(host("make an eventfd"))?;
         let room = event().map_err(host("make an eventfd"))?;
-        vm.connect_interrupt(&interrupt, layout::COM1_IRQ)?;
         let sink = match config {
             SerialConfig::Stdio => io::stdout()
                 .as_fd()
@@ -81,11 +76,20 @@ impl Console {
         })
         .map_err(host("start the console's thread"))?;
         let told = room.try_clone().map_err(host("duplicate an eventfd"))?;
+        let line = interrupt
+            .try_clone()
+            .map_err(host("duplicate an eventfd"))?;
         Ok(Self {
-            port: Arc::new(SerialPort::new(interrupt, output.clone(), told)),
+            port: Arc::new(SerialPort::new(line, output.clone(), told)),
             output,
             room,
+            interrupt,
         })
+    }
+
+    /// The port's interrupt line, to be connected.
+    pub(super) fn interrupt(&self) -> &EventFd {
+        &self.interrupt
     }
 
     /// Standard input, for the event loop.

@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::boot::BootError;
 use crate::kvm_device::KvmError;
 use crate::memory::MemoryError;
+use crate::soft::SoftMachineError;
 use crate::summary::SummaryError;
 use crate::vcpu_setup::VcpuSetupError;
 use crate::vm::VmError;
@@ -55,6 +56,15 @@ pub enum VmmError {
         flag: &'static str,
         /// The other flag that names it.
         other: &'static str,
+    },
+    /// The machine with VMX in software cannot be made.
+    #[error("cannot make the machine with VMX in software: {0}")]
+    Soft(#[from] SoftMachineError),
+    /// More than one vCPU with VMX in software.
+    #[error("VMX in software is for one vCPU, and {num} were asked for")]
+    NestedVcpus {
+        /// What was asked for.
+        num: u8,
     },
     /// The debug exit port is another device's.
     #[error(

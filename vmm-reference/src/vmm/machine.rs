@@ -5,16 +5,17 @@
 use std::io;
 use std::sync::Arc;
 
-use kvm_ioctls::Kvm;
+use kvm_ioctls::{Kvm, VcpuFd};
 use vcpu_runner::kvm::KvmVcpu;
-use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 use super::error::VmmError;
-use crate::config::VmmConfig;
+use crate::config::{NestedConfig, VmmConfig};
 use crate::devices::{
-    AcpiPm, Cmos, DebugExit, I8042, PmAction, PortBus, SerialPort, SystemControl,
+    AcpiPm, Cmos, DebugExit, FwCfg, I8042, PmAction, PortBus, SerialPort, SystemControl,
 };
 use crate::outcome::{FirstOutcome, Outcome};
+use crate::soft::{Chipset, SoftMachine};
 use crate::vcpu_setup::VcpuSetup;
 use crate::vm::{Vm, ioctl};
 use crate::{boot, layout, memory};
@@ -35,6 +36,29 @@ pub(super) fn make_machine(config: &VmmConfig, kvm: &Kvm) -> Result<(Vm, Vec<Kvm
         vcpus.push(KvmVcpu::new(kvm, vcpu)?);
     }
     Ok((vm, vcpus))
+}
+
+/// The same with VMX in software.
+pub(super) fn make_soft_machine(
+    config: &VmmConfig,
+    nested: NestedConfig,
+    kvm: &Kvm,
+) -> Result<SoftMachine, VmmError> {
+    let memory = memory::create(&config.memory)?;
+    let entry = boot::prepare(&memory, config)?;
+    let begin = |vcpu: &VcpuFd| entry.configure(vcpu).map_err(ioctl("KVM_SET_REGS"));
+    Ok(SoftMachine::new(kvm, memory, nested.catch, begin)?)
+}
+
+/// Puts the VMM's own interrupt controllers and its timer on the bus.
+pub(super) fn add_chipset(ports: &mut PortBus, chipset: &Arc<Chipset>) -> io::Result<()> {
+    for range in layout::CHIPSET_PORTS {
+        let count = range.end() - range.start() + 1;
+        ports
+            .register(*range.start(), count, chipset.clone())
+            .map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 /// Is the debug exit port nobody else's?
@@ -90,6 +114,9 @@ pub(super) fn make_ports(
     register(layout::I8042_COMMAND_PORT, 1, i8042)?;
     register(layout::ACPI_PM_PORT, AcpiPm::PORTS, Arc::new(acpi))?;
     register(layout::CMOS_PORT, Cmos::PORTS, Arc::new(cmos))?;
+    let size = memory.iter().map(|region| region.len()).sum();
+    let fw_cfg = Arc::new(FwCfg::new(size, config.vcpus.num));
+    register(layout::FW_CFG_PORT, FwCfg::PORTS, fw_cfg)?;
     let control = Arc::new(control);
     register(layout::SYSTEM_CONTROL_PORT, SystemControl::PORTS, control)?;
     if let Some(port) = config.debug_exit {
@@ -146,6 +173,8 @@ mod tests {
         assert_eq!(read(&ports, 0x71, 1), 0x00);
         ports.write(0x70, 1, &[0x31]);
         assert_eq!(read(&ports, 0x71, 1), 0x3c, "CMOS: 15 MiB above 1 MiB");
+        ports.write(0x510, 2, &[5, 0]);
+        assert_eq!(read(&ports, 0x511, 1), 1, "one processor");
         assert!(!first.is_reported());
         ports.write(0xf4, 4, &[5, 0, 0, 0]);
         assert!(matches!(
