@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
+//! Code of 32 bits without paging: an L1 that has none gets no VMX, an L2 may have none.
+
+use iced_x86::code_asm::*;
+use nested_vmx::controls::SecondaryControls;
+use nested_vmx::exit_reason::ExitReason;
+use nested_vmx::vmcs::Field;
+
+use crate::child::{check, check_made};
+use crate::ept::{EPTP, put_identity};
+use crate::l1::{Controls, L1, Made, emit};
+use crate::layout;
+use crate::tables::{CODE_32, DATA, tables, words};
+
+const INVALID_OPCODE: u32 = 6;
+const GENERAL_PROTECTION: u32 = 13;
+/// VMXE.
+const CR4: u32 = 0x2000;
+/// NE, ET and PE.
+const CR0: u32 = 0x31;
+/// Where L1 goes on behind an exception, and with which ESP.
+const RESUME: u32 = layout::RESUME as u32;
+const STACK: u32 = RESUME + 4;
+
+/// A vector's handler: L1 goes on, with the vector in EAX.
+fn handler(vector: u32, address: u64) -> Vec<u8> {
+    let mut asm = CodeAssembler::new(32).unwrap();
+    emit!(asm,
+        mov(eax, vector);
+        mov(esp, dword_ptr(STACK));
+        jmp(dword_ptr(RESUME));
+    );
+    asm.assemble(address).unwrap()
+}
+
+/// The IDT, with handlers of the exceptions that are waited for: as long as that of 64 bits.
+fn gates() -> Vec<u8> {
+    let mut gates = vec![0; 64];
+    for vector in [INVALID_OPCODE, GENERAL_PROTECTION] {
+        let at = stub(vector);
+        gates[vector as usize] =
+            at & 0xffff | u64::from(CODE_32) << 16 | 0x8e00 << 32 | at >> 16 << 48;
+    }
+    words(&gates)
+}
+
+fn stub(vector: u32) -> u64 {
+    layout::L1_STUBS + u64::from(vector) * 32
+}
+
+/// Segments and handlers, then to [`layout::CODE`].
+fn begin() -> Vec<u8> {
+    let mut asm = CodeAssembler::new(32).unwrap();
+    emit!(asm,
+        cli();
+        lgdt(ptr(layout::GDTR as u32));
+        mov(eax, u32::from(DATA));
+        mov(ds, eax);
+        mov(ss, eax);
+        mov(esp, layout::L1_STACK as u32);
+        lidt(ptr(layout::L1_IDTR as u32));
+    );
+    let mut far = vec![0xea];
+    far.extend((layout::CODE as u32).to_le_bytes());
+    far.extend(CODE_32.to_le_bytes());
+    asm.db(&far).unwrap();
+    asm.assemble(layout::ENTRY).unwrap()
+}
+
+/// Three times VMXON: with VMXE 0, with VMXE, with VMXE and NE. Each prints the vector of the
+/// exception as a letter, A being 0, or Z if there is none.
+fn code() -> Vec<u8> {
+    let mut asm = CodeAssembler::new(32).unwrap();
+    let mut main = asm.create_label();
+    let mut vmxon = asm.create_label();
+    let mut print = asm.create_label();
+    emit!(asm,
+        jmp(main);
+        set_label(&mut vmxon);
+        pop(dword_ptr(RESUME));
+        mov(dword_ptr(STACK), esp);
+        mov(dword_ptr(layout::OPERAND as u32), layout::VMXON_REGION as u32);
+        mov(dword_ptr(layout::OPERAND as u32 + 4), 0);
+        vmxon(qword_ptr(layout::OPERAND as u32));
+        mov(eax, 25);
+        jmp(dword_ptr(RESUME));
+        set_label(&mut print);
+        add(eax, 0x41);
+        mov(edx, 0x3f8);
+        out(dx, al);
+        ret();
+
+        set_label(&mut main);
+        mov(ecx, 0x480);
+        rdmsr();
+        mov(dword_ptr(layout::VMXON_REGION as u32), eax);
+        call(vmxon);
+        call(print);
+        mov(eax, CR4);
+        mov(cr4, eax);
+        call(vmxon);
+        call(print);
+        mov(eax, CR0);
+        mov(cr0, eax);
+        call(vmxon);
+        call(print);
+        xor(eax, eax);
+        out(0xf4, al);
+    );
+    asm.assemble(layout::CODE).unwrap()
+}
+
+fn without_paging() -> Made {
+    let mut parts = tables();
+    parts.extend([
+        (layout::ENTRY, begin()),
+        (layout::CODE, code()),
+        (layout::L1_IDT, gates()),
+    ]);
+    for vector in [INVALID_OPCODE, GENERAL_PROTECTION] {
+        parts.push((stub(vector), handler(vector, stub(vector))));
+    }
+    Made::new(parts, "GNN")
+}
+
+#[test]
+fn an_l1_without_paging_has_no_vmx() {
+    check_made(without_paging);
+}
+
+#[test]
+fn an_unrestricted_l2_has_no_paging() {
+    use Field::*;
+    check(|| {
+        let mut l1 = L1::in_vmx();
+        put_identity(&mut l1);
+        let program = l1.l2_of(32, |asm| {
+            emit!(asm,
+                mov(ebp, 0x1234_5678);
+                vmcall();
+                inc(ebp);
+                mov(dword_ptr(layout::L2_DATA as u32), ebp);
+                vmcall();
+                out(0x80, al);
+                ud2();
+            );
+        });
+        let unrestricted = SecondaryControls::ENABLE_EPT | SecondaryControls::UNRESTRICTED_GUEST;
+        let controls = Controls {
+            entry: 0,
+            ..Controls::secondary(unrestricted)
+        };
+        l1.new_vmcs(
+            controls,
+            &[
+                (EptPointer, EPTP),
+                (GuestCr0, CR0.into()),
+                (GuestCr3, 0),
+                (GuestCr4, CR4.into()),
+                (GuestCsSelector, CODE_32.into()),
+                (GuestCsArBytes, 0xc09b),
+                (ExceptionBitmap, 1 << INVALID_OPCODE),
+                (GuestRip, program),
+            ],
+        );
+        l1.enter("first", ExitReason::VMCALL, &[(GuestRip, program + 5)]);
+        l1.word("EBP", layout::L2_GPR + 5 * 8, 0x1234_5678);
+        l1.write(&[(GuestRip, program + 8)]);
+        let second = program + 8 + 1 + 6;
+        l1.enter("second", ExitReason::VMCALL, &[(GuestRip, second)]);
+        l1.word("EBP", layout::L2_DATA, 0x1234_5679);
+        l1.write(&[(GuestRip, second + 3)]);
+        let seen = [
+            (GuestRip, second + 5),
+            (VmExitIntrInfo, 0x8000_0306),
+            (GuestRsp, layout::L2_STACK),
+        ];
+        l1.enter("third", ExitReason::EXCEPTION_OR_NMI, &seen);
+        l1
+    });
+}
