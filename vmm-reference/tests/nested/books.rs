@@ -5,6 +5,8 @@
 use guest_l1::storm::{self, Shared};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::random::Random;
+
 /// Which event the VMM raises for L1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Raised {
@@ -14,6 +16,15 @@ pub enum Raised {
 }
 
 impl Raised {
+    /// Each of them as often as the other, and both now and then.
+    pub fn any(random: &mut Random) -> Self {
+        match random.below(0..5) {
+            0 | 1 => Self::Nmi,
+            2 | 3 => Self::Interrupt,
+            _ => Self::Both,
+        }
+    }
+
     pub fn interrupts(self) -> u64 {
         u64::from(self != Self::Nmi)
     }

@@ -209,6 +209,11 @@ pub fn enter(kvm: &Kvm, interrupts: InterruptControllers, vcpu: &VcpuFd) {
         }
         _ => VcpuSetup::new(kvm).unwrap().apply(vcpu, 0, 1).unwrap(),
     }
+    begin(vcpu);
+}
+
+/// The registers of that state.
+pub fn begin(vcpu: &VcpuFd) {
     let mut sregs = vcpu.get_sregs().unwrap();
     let data = kvm_segment {
         base: 0,

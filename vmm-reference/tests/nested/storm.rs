@@ -91,11 +91,7 @@ fn run(test: &str, storm: &Storm) {
     wait(&guest, |shared| shared.iterations > 0);
     while books.interrupts + books.nmis < events {
         thread::sleep(Duration::from_micros(random.below(PAUSES)));
-        let what = match random.below(0..5) {
-            0 | 1 => Raised::Nmi,
-            2 | 3 => Raised::Interrupt,
-            _ => Raised::Both,
-        };
+        let what = Raised::any(&mut random);
         books.raise(what);
         guest.handle.pause(Deadline::after(LIMIT)).unwrap();
         // An interrupt that KVM was given for a PIC of the VMM's is not in the vCPU's state: it would
