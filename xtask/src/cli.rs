@@ -135,15 +135,15 @@ fn bench_command() -> Command {
 fn traces_command() -> Command {
     Command::new("traces")
         .about(
-            "Runs guest/l1 on bochs as a bare machine and on Linux's nested KVM, and compares the \
-             traces",
+            "Runs guest/l1 on bochs as a bare machine, on Linux's nested KVM, and with VMX in software, and \
+             compares the traces",
         )
         .arg(
             Arg::new("save")
                 .long("save")
                 .value_name("DIR")
                 .value_parser(value_parser!(PathBuf))
-                .help("Where both traces are written [default: a directory under target/]"),
+                .help("Where the traces are written [default: a directory under target/]"),
         )
         .arg(timeout("600"))
 }

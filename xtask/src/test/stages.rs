@@ -119,7 +119,7 @@ fn lab_boot() -> Stage {
 }
 
 fn traces() -> Stage {
-    let name = "guest/l1 on bochs and on nested KVM";
+    let name = "guest/l1 on each machine, traces compared";
     Stage::new(name, [xtask(&["traces"])])
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The guest's two runs.
+//! The guest's runs.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use guest_l1::{Mode, elf, image, rom};
 use crate::error::Error;
 use crate::lab::{self, Job, Machine, Outputs};
 use crate::pack;
+use crate::process;
 use crate::store::{Scratch, Store};
 use crate::workspace::Workspace;
 
@@ -27,21 +29,85 @@ pub fn on_bochs(limit: Duration) -> Result<String, Error> {
     lab::run_rom(&rom(&image(Mode::Scenarios)), limit)
 }
 
-/// Under the reference VMM on Linux's nested KVM.
-pub fn on_linux(workspace: &Workspace, store: Store, limit: Duration) -> Result<String, Error> {
+/// The VMM, built as the machines need it.
+pub fn vmm(workspace: &Workspace) -> Result<PathBuf, Error> {
     let build = ["build", "--profile", "lab", "--package", "vmm-reference"];
-    let vmm = workspace.build_one(&build, "vmm-reference")?;
-    let mut job = Job::new(workspace, &store, Machine::Vmx)?;
+    workspace.build_one(&build, "vmm-reference")
+}
+
+/// The VMM's arguments behind the kernel's.
+const MEMORY: [&str; 2] = ["--memory", "size_mib=16"];
+const IN_SOFTWARE: [&str; 2] = ["--nested", "soft"];
+
+/// Under the reference VMM on Linux's nested KVM.
+pub fn on_linux(
+    workspace: &Workspace,
+    store: Store,
+    vmm: &Path,
+    limit: Duration,
+) -> Result<String, Error> {
+    in_machine(workspace, store, Machine::Vmx, vmm, &MEMORY, limit)
+}
+
+/// Under the reference VMM with VMX in software, on Linux's KVM on an AMD processor.
+pub fn in_software_on_svm(
+    workspace: &Workspace,
+    store: Store,
+    vmm: &Path,
+    limit: Duration,
+) -> Result<String, Error> {
+    let arguments = [MEMORY, IN_SOFTWARE].concat();
+    in_machine(workspace, store, Machine::Svm, vmm, &arguments, limit)
+}
+
+/// Under the reference VMM with VMX in software, on this host's KVM.
+pub fn in_software_here(vmm: &Path, limit: Duration) -> Result<String, Error> {
+    let scratch = Scratch::new()?;
+    let kernel = scratch.path("l1.elf");
+    fs::write(&kernel, elf(&image(Mode::Scenarios))).map_err(Error::file("write", &kernel))?;
+    let printed = scratch.path("printed");
+    let named = |name: &str, path: &Path| {
+        let mut argument = OsString::from(name);
+        argument.push(path);
+        argument
+    };
+    let mut command = Command::new(vmm);
+    command
+        .args([OsString::from("--kernel"), named("path=", &kernel)])
+        .args([OsString::from("--serial"), named("file=", &printed)])
+        .args(MEMORY)
+        .args(IN_SOFTWARE);
+    let status = process::Running::start(&mut command, &[])?.wait(Some(limit))?;
+    if !status.success() {
+        return Err(Error::Machine {
+            reason: format!("the VMM ended with {status}"),
+        });
+    }
+    let bytes = fs::read(&printed).map_err(Error::file("read", &printed))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn in_machine(
+    workspace: &Workspace,
+    store: Store,
+    machine: Machine,
+    vmm: &Path,
+    arguments: &[&str],
+    limit: Duration,
+) -> Result<String, Error> {
+    let mut job = Job::new(workspace, &store, machine)?;
     drop(store);
     let scratch = Scratch::new()?;
     let kernel = scratch.path("l1.elf");
     fs::write(&kernel, elf(&image(Mode::Scenarios))).map_err(Error::file("write", &kernel))?;
-    pack::add_program(&mut job.tree, Path::new(VMM), &vmm)?;
+    pack::add_program(&mut job.tree, Path::new(VMM), vmm)?;
     job.tree.add_file(KERNEL, &kernel)?;
     let kernel = format!("path={KERNEL}");
-    job.task.arguments = [VMM, "--kernel", &kernel, "--memory", "size_mib=16"]
+    job.task.arguments = [VMM, "--kernel", &kernel]
+        .iter()
+        .chain(arguments)
         .map(OsString::from)
-        .into();
+        .collect();
     job.timeout = limit;
     let printed = Printed::default();
     let outputs = Outputs {
