@@ -52,7 +52,7 @@ const fn on_kvm(name: &'static str, target: &'static str) -> Benchmark {
 }
 
 /// All of them. One more benchmark is one more row.
-pub const ALL: [Benchmark; 7] = [
+pub const ALL: [Benchmark; 8] = [
     on_kvm("immediate-exit", "immediate_exit"),
     on_kvm("kick", "kick"),
     on_kvm("pause", "pause"),
@@ -61,6 +61,10 @@ pub const ALL: [Benchmark; 7] = [
         needs: Needs::Nothing,
         programs: &[("valgrind", "valgrind")],
         ..on_kvm("entry", "entry")
+    },
+    Benchmark {
+        package: "vmm-reference",
+        ..on_kvm("nested-soft", "nested_soft")
     },
     Benchmark {
         name: "requests",
