@@ -61,7 +61,7 @@ pub(crate) const LINE_END: u64 = VARIABLES + 0x38;
 pub(crate) const L2_PROGRESS: u64 = VARIABLES + 0x40;
 /// The line that is being gathered. The longest has 16 numbers and their names.
 pub(crate) const LINE: u64 = VARIABLES + 0x800;
-/// What the VMM and L1 tell each other, see [`crate::Shared`].
+/// What the VMM and L1 tell each other, see [`crate::storm::Shared`].
 pub const SHARED: u64 = 0x20_a000;
 pub(crate) const SHARED_STOP: u64 = SHARED;
 pub(crate) const SHARED_ITERATIONS: u64 = SHARED + 0x08;
