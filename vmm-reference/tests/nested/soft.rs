@@ -7,12 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use guest_l1::Mode;
-use guest_l1::scenario::VECTOR;
+use guest_l1::scenario::{L1Event, VECTOR};
+use guest_l1::scenarios;
 use guest_l1::storm::Shared;
+use guest_l1::trace::Trace;
 use kvm_ioctls::Kvm;
 use nested_vmx::soft::Entering;
 use vcpu_runner::Deadline;
 use vmm_reference::devices::interrupts::{DeliveryMode, InterruptMessage};
+use vmm_reference::vcpu_handler::VcpuRequest;
 
 use super::books::{Books, Raised};
 use super::guest::{LIMIT, shared};
@@ -57,6 +60,57 @@ fn wait(l1: &SoftL1, wanted: impl Fn(&Shared) -> bool) -> Shared {
         let goes_on = shared.end == 0 && begin.elapsed() < LIMIT;
         assert!(goes_on, "{shared:x?} {:?}", l1.first.get());
         thread::yield_now();
+    }
+}
+
+/// The traces are compared by `cargo xtask traces`, where there are others to compare them with. Here each
+/// scenario comes to an end, and L1's event comes once.
+#[test]
+fn scenarios_of_an_l1_whose_vmx_is_software() {
+    let kvm = match Kvm::new() {
+        Ok(kvm) => kvm,
+        Err(error) => {
+            println!(
+                "SKIPPED: scenarios_of_an_l1_whose_vmx_is_software: no usable /dev/kvm: {error}"
+            );
+            return;
+        }
+    };
+    let l1 = SoftL1::start(&kvm, Mode::Scenarios, None, Entering::default());
+    let begin = Instant::now();
+    while !l1.printed.text().ends_with("done\n") {
+        let goes_on = begin.elapsed() < 4 * LIMIT && !l1.first.is_reported();
+        assert!(goes_on, "{}", l1.printed.text());
+        // There is no event loop here that would know of its timers.
+        thread::sleep(Duration::from_millis(5));
+        let _ = l1.thread.handle().request(VcpuRequest::Event);
+    }
+    let trace = Trace::parse(&l1.printed.text()).unwrap();
+    l1.end();
+    let all = scenarios::all();
+    assert_eq!(trace.scenarios.len(), all.len());
+    for (scenario, outcome) in all.iter().zip(&trace.scenarios) {
+        assert_eq!(scenario.name, outcome.name);
+        assert!(!outcome.is_skipped(), "{outcome:?}");
+        let counts = outcome.lines.last().unwrap();
+        let (l1, l2) = counts.split_once(';').unwrap();
+        let injected = outcome
+            .lines
+            .iter()
+            .any(|line| line.contains("injecting 40"));
+        let twice = |counts: &str, vector: &str| {
+            let prefix = format!("{vector}x");
+            let found = counts
+                .split(' ')
+                .find_map(|word| word.strip_prefix(&*prefix));
+            found.is_some_and(|count| count != "1")
+        };
+        assert!(!twice(l1, "e1") && !twice(l1, "2"), "{outcome:?}");
+        assert!(!injected || !twice(l2, "40"), "{outcome:?}");
+        let is_entered = !outcome.lines.iter().any(|line| line.contains("80000021"));
+        if scenario.event == L1Event::ExternalInterrupt && is_entered {
+            assert!(l1.contains("e1x1"), "{outcome:?}");
+        }
     }
 }
 

@@ -2,13 +2,15 @@
 
 //! The reference VMM's machine with VMX in software, and `guest/l1` in it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use guest_l1::Mode;
 use guest_l1::storm::{self, Shared};
 use kvm_ioctls::Kvm;
 use nested_vmx::soft::{Catch, Entering, SoftStatistics, SoftVcpu};
 use vcpu_runner::{Deadline, Runner, VcpuThread};
+use vm_device::DevicePio;
+use vm_device::bus::{PioAddress, PioAddressOffset};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_reference::devices::{I8042, PortBus};
 use vmm_reference::outcome::{FirstOutcome, Outcome};
@@ -21,12 +23,45 @@ use super::guest::{LIMIT, begin, memory, shared};
 /// The keyboard controller's command port, by which the guest ends the machine.
 const KEYBOARD_CONTROLLER: u16 = 0x64;
 
+const SERIAL: u16 = 0x3f8;
+const SERIAL_PORTS: u16 = 8;
+/// The offset of the line control register, and its bit that makes the divisor visible.
+const LINE_CONTROL: u16 = 3;
+const DIVISOR: u8 = 0x80;
+
+/// A serial port that keeps what is written.
+#[derive(Default)]
+pub struct Printed(Mutex<(String, u8)>);
+
+impl Printed {
+    pub fn text(&self) -> String {
+        self.0.lock().unwrap().0.clone()
+    }
+}
+
+impl DevicePio for Printed {
+    fn pio_read(&self, _: PioAddress, _: PioAddressOffset, data: &mut [u8]) {
+        // There is room, always.
+        data.fill(0x60);
+    }
+
+    fn pio_write(&self, _: PioAddress, offset: PioAddressOffset, data: &[u8]) {
+        let (text, control) = &mut *self.0.lock().unwrap();
+        match offset {
+            LINE_CONTROL => *control = data[0],
+            0 if *control & DIVISOR == 0 => text.extend(data.iter().map(|byte| char::from(*byte))),
+            _ => {}
+        }
+    }
+}
+
 /// A running L1.
 pub struct SoftL1 {
     pub memory: GuestMemoryMmap,
     pub chipset: Arc<Chipset>,
     pub thread: VcpuThread<SoftVcpu<SoftWorld>, VcpuHandler>,
     pub first: Arc<FirstOutcome>,
+    pub printed: Arc<Printed>,
     /// It goes when the vCPUs have gone.
     vm: Vm,
 }
@@ -48,6 +83,10 @@ impl SoftL1 {
         ports
             .register(KEYBOARD_CONTROLLER, 1, Arc::new(keyboard))
             .unwrap();
+        let printed = Arc::new(Printed::default());
+        ports
+            .register(SERIAL, SERIAL_PORTS, printed.clone())
+            .unwrap();
         let handler = VcpuHandler::new(0, Arc::new(ports), memory.clone(), first.clone())
             .with_chipset(chipset.clone());
         let vcpu = vcpu.entering(entering);
@@ -57,6 +96,7 @@ impl SoftL1 {
             chipset,
             thread,
             first,
+            printed,
             vm,
         }
     }

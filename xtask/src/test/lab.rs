@@ -74,7 +74,7 @@ fn entries(mixture: &'static str) -> Vec<Entry> {
             programs: &[("vmm-reference", "test", "nested")],
             files: &[],
             options: vec!["--env", SOFT_EVENTS],
-            script: "./nested soft --show-output --test-threads=1",
+            script: "./nested soft::events --show-output --test-threads=1",
         },
         Entry {
             name: "lab vmx: its KVM offers nested VMX",
