@@ -55,7 +55,8 @@ fn wait(l1: &SoftL1, wanted: impl Fn(&Shared) -> bool) -> Shared {
     loop {
         let shared = shared(&l1.memory);
         if wanted(&shared) {
-            return shared;
+            // Once more: what L1 had written before it counted may have been read before the count.
+            return self::shared(&l1.memory);
         }
         let goes_on = shared.end == 0 && begin.elapsed() < LIMIT;
         assert!(goes_on, "{shared:x?} {:?}", l1.first.get());

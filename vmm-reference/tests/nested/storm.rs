@@ -58,7 +58,8 @@ fn wait(guest: &Guest, wanted: impl Fn(&Shared) -> bool) -> Shared {
     loop {
         let shared = guest.shared();
         if wanted(&shared) {
-            return shared;
+            // Once more: what L1 had written before it counted may have been read before the count.
+            return guest.shared();
         }
         let goes_on = shared.end == 0 && begin.elapsed() < LIMIT;
         assert!(goes_on, "{shared:x?} {}", guest.text());
