@@ -107,7 +107,7 @@ impl<W: World> SoftVcpu<W> {
             self.returned(None);
             return Ok(None);
         };
-        if delivery.is_some_and(|left| left.vector == event.vector) {
+        if delivery.is_some() {
             self.restore(&before);
             self.returned(Some(event));
             return Ok(None);

@@ -86,16 +86,10 @@ impl<W: World> SoftVcpu<W> {
     pub(super) fn deliver_to_l1(&mut self, event: Event) -> Result<Option<Out>, SoftError> {
         self.whole.write(&mut self.state)?;
         self.whole.inject(&event)?;
-        let waits = self.world.interrupts().pending().is_some();
-        let came = self.whole.run(waits)?;
+        let came = self.whole.run(false)?;
         match self.whole.take_back()? {
-            // As it was given to KVM.
-            Some(left) if left.vector == event.vector => self.for_l1 = Some(event),
-            left => {
-                self.state.end_shadow();
-                // Of an exception that its handler caused.
-                self.for_l1 = left;
-            }
+            Some(_) => self.for_l1 = Some(event),
+            None => self.state.end_shadow(),
         }
         self.after_l1(came)
     }
