@@ -26,7 +26,7 @@ const VMCS_MSRS: [(u32, Field); 4] = [
 ];
 
 /// MSRs that L1 and L2 share: STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE, TSC_AUX.
-pub(crate) const SHARED_MSRS: [u32; 6] = [
+const SHARED_MSRS: [u32; 6] = [
     0xc000_0081,
     0xc000_0082,
     0xc000_0083,
@@ -52,6 +52,15 @@ pub(crate) enum Came {
     Vmm,
     /// A kick, before or after it was entered.
     Interrupted,
+}
+
+/// What KVM does next with an event that was given to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// The guest has it.
+    Done,
+    /// It was not delivered, and is KVM's no more.
+    TakenBack,
 }
 
 /// What ends the execution of one instruction.
@@ -196,12 +205,6 @@ impl Engine {
             .map_err(SoftError::kvm("KVM_GET_DEBUGREGS"))?;
         to.set_debug_regs(&debug)
             .map_err(SoftError::kvm("KVM_SET_DEBUGREGS"))?;
-        // Not each KVM has extended states to enable.
-        if let Ok(xcrs) = from.get_xcrs()
-            && xcrs.nr_xcrs > 0
-        {
-            to.set_xcrs(&xcrs).map_err(SoftError::kvm("KVM_SET_XCRS"))?;
-        }
         let asked = SHARED_MSRS.map(|index| kvm_msr_entry {
             index,
             ..kvm_msr_entry::default()
@@ -273,29 +276,25 @@ impl Engine {
             .map_err(SoftError::kvm("KVM_SET_VCPU_EVENTS"))
     }
 
-    /// What of the events that were to be delivered was not, if anything. KVM has none afterwards, and
-    /// blocks no NMIs: that is L0's to remember.
-    pub(crate) fn take_back(&self) -> Result<Option<Event>, SoftError> {
+    /// What became of the event that was to be delivered. KVM has none afterwards, and blocks no
+    /// NMIs: that is L0's to remember.
+    pub(crate) fn take_back(&self) -> Result<Delivery, SoftError> {
         let events = self
             .vcpu
             .fd()
             .get_vcpu_events()
             .map_err(SoftError::kvm("KVM_GET_VCPU_EVENTS"))?;
-        let exception = &events.exception;
-        let waits = if exception.injected != 0 {
-            let code = (exception.has_error_code != 0).then_some(exception.error_code);
-            Some(Event::exception(exception.nr, code))
-        } else if events.nmi.injected != 0 || events.nmi.pending != 0 {
-            Some(Event::NMI)
-        } else if events.interrupt.injected != 0 {
-            Some(Event::external_interrupt(events.interrupt.nr))
-        } else {
-            None
-        };
-        if waits.is_some() || events.nmi.masked != 0 {
+        let waits = events.exception.injected != 0
+            || events.interrupt.injected != 0
+            || events.nmi.injected != 0
+            || events.nmi.pending != 0;
+        if waits || events.nmi.masked != 0 {
             self.set_events(&kvm_vcpu_events::default())?;
         }
-        Ok(waits)
+        Ok(match waits {
+            true => Delivery::TakenBack,
+            false => Delivery::Done,
+        })
     }
 
     fn debugging(&mut self, wanted: Debugging) -> Result<(), SoftError> {

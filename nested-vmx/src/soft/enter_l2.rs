@@ -3,7 +3,7 @@
 //! L2 is entered for as little as possible: with the event that is injected, and with nothing else.
 
 use super::below_stack::BelowStack;
-use super::engine::Came;
+use super::engine::{Came, Delivery};
 use super::error::SoftError;
 use super::idt::{self, Obstacle};
 use super::state::{CpuState, Stale};
@@ -86,12 +86,6 @@ impl<W: World> SoftVcpu<W> {
             (Entering::UntilKicked, None) => Some(engine.run(false)?),
             _ => engine.run_briefly()?,
         };
-        if came == Some(Came::Vmm) {
-            // A device's memory as a stack: L2 goes on when the VMM has done its part.
-            self.delivering = how.injection;
-            self.io = Io::Pending;
-            return Ok(Some(Out::Exit));
-        }
         let delivery = engine.take_back()?;
         let Some(came) = came else {
             self.restore(&before);
@@ -101,13 +95,18 @@ impl<W: World> SoftVcpu<W> {
             self.restore(&before);
             return self.exit(ExitInformation::new(ExitReason::TRIPLE_FAULT), None);
         }
+        if came == Came::Vmm {
+            // A device's memory as a stack: L2 goes on when the VMM has done its part.
+            self.io = Io::Pending;
+            return Ok(Some(Out::Exit));
+        }
         engine.read(&mut self.state)?;
         self.back_to_stop();
         let Some(event) = how.injection else {
             self.returned(None);
             return Ok(None);
         };
-        if delivery.is_some() {
+        if delivery == Delivery::TakenBack {
             self.restore(&before);
             self.returned(Some(event));
             return Ok(None);

@@ -118,8 +118,6 @@ impl Handlers {
 struct Descriptor {
     base: u64,
     dpl: u8,
-    /// 64-bit code, in IA-32e mode.
-    is_long: bool,
 }
 
 fn descriptor(selector: u16, state: &CpuState, space: &Space<'_>) -> Option<Descriptor> {
@@ -133,22 +131,11 @@ fn descriptor(selector: u16, state: &CpuState, space: &Space<'_>) -> Option<Desc
     }
     let mut bytes = [0; 8];
     space.read(table.wrapping_add(offset), &mut bytes).ok()?;
-    let [_, _, b0, b1, b2, access, flags, b3] = bytes;
+    let [_, _, b0, b1, b2, access, _, b3] = bytes;
     Some(Descriptor {
         base: u32::from_le_bytes([b0, b1, b2, b3]).into(),
         dpl: access >> 5 & 3,
-        is_long: flags >> 5 & 1 != 0,
     })
-}
-
-/// The linear address of code in the segment that a selector names.
-pub(crate) fn code_address(selector: u16, offset: u64, state: &CpuState, space: &Space<'_>) -> u64 {
-    match descriptor(selector, state, space) {
-        Some(target) if !(state.is_long() && target.is_long) => {
-            target.base.wrapping_add(offset) & 0xffff_ffff
-        }
-        _ => offset,
-    }
 }
 
 /// What is in the way of an event's delivery.

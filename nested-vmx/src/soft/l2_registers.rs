@@ -5,15 +5,11 @@
 
 use super::error::SoftError;
 use super::instruction::{Fetched, Kind};
-use super::state::Stale;
-use super::vcpu::{On, Out, SoftVcpu};
+use super::vcpu::{Out, SoftVcpu};
 use super::world::World;
 use crate::controls::PrimaryControls;
-use crate::l0::{Exception, PendingException};
+use crate::l0::Exception;
 use crate::vmcs::Field;
-
-/// RSP's number.
-const RSP: usize = 4;
 
 impl<W: World> SoftVcpu<W> {
     /// A control register as L2 reads it.
@@ -53,46 +49,14 @@ impl<W: World> SoftVcpu<W> {
             4 => crate::registers::cr4::VMXE,
             _ => 0,
         };
-        if gpr == RSP && merged & !vmxe != wanted {
-            // The stack pointer cannot have another value for a moment.
-            return self.write_for_l2(cr, merged, fetched.length());
-        }
         self.state.set_register(gpr, merged & !vmxe);
         let out = self.step_natively(fetched)?;
-        let is_l2 = self.vmx.operation().is_non_root();
-        if is_l2 || gpr != RSP {
-            // Also for L1, which has L2's registers after an exit.
-            self.state.set_register(gpr, wanted);
-        }
-        if is_l2 && cr == 4 {
+        self.state.set_register(gpr, wanted);
+        if cr == 4 {
             let value = self.state.vmcs.guest_cr4() & !vmxe | merged & vmxe;
             self.state.vmcs.write(Field::GuestCr4, value);
         }
         Ok(out)
-    }
-
-    /// L0 writes a control register of L2's: KVM finds what is not allowed.
-    fn write_for_l2(&mut self, cr: u8, value: u64, length: u64) -> Result<Option<Out>, SoftError> {
-        let field = match cr {
-            0 => Field::GuestCr0,
-            _ => Field::GuestCr4,
-        };
-        let before = self.state.clone();
-        self.state.vmcs.write(field, value);
-        self.state.changed(Stale::All);
-        let engine = match self.on {
-            On::Whole => &mut self.whole,
-            On::View => &mut self.for_view,
-        };
-        if engine.write(&mut self.state).is_err() {
-            self.restore(&before);
-            self.returned(None);
-            let _ = self
-                .vmx
-                .raise_exception(PendingException::fault(13, Some(0)));
-            return Ok(None);
-        }
-        Ok(self.skipped(length))
     }
 
     /// RDMSR and WRMSR of what the VMM's devices, or VMX, have.
@@ -117,29 +81,19 @@ impl<W: World> SoftVcpu<W> {
         Some(result.map_err(|_| Exception::GENERAL_PROTECTION))
     }
 
-    /// RDTSC and RDTSCP: what L2 reads of the TSC is L1's with L1's offset.
-    pub(super) fn read_tsc(&mut self, fetched: &Fetched) -> Result<Option<Out>, SoftError> {
-        /// CR4.TSD: only for privilege level 0.
-        const TSD: u64 = 1 << 2;
-        const TSC_AUX: u32 = 0xc000_0103;
-        if self.state.cpl() != 0 && self.state.vmcs.guest_cr4() & TSD != 0 {
-            return self.step_natively(fetched);
-        }
-        let vmcs12 = self.vmx.vmcs12();
-        let offset = match vmcs12
+    /// What L2 reads of the TSC is L1's with L1's offset.
+    pub(super) fn offset_tsc(&mut self) {
+        if self
+            .vmx
+            .vmcs12()
             .primary()
             .contains(PrimaryControls::USE_TSC_OFFSETTING)
         {
-            true => vmcs12.tsc_offset(),
-            false => 0,
-        };
-        let value = self.tsc().wrapping_add(offset);
-        self.state.set_register(0, value & 0xffff_ffff);
-        self.state.set_register(2, value >> 32);
-        if fetched.kind() == Kind::Rdtscp {
-            let aux = self.engine().msr(TSC_AUX).unwrap_or_default();
-            self.state.set_register(1, aux & 0xffff_ffff);
+            let offset = self.vmx.vmcs12().tsc_offset();
+            let low = self.state.register(0) & 0xffff_ffff;
+            let value = (low | self.state.register(2) << 32).wrapping_add(offset);
+            self.state.set_register(0, value & 0xffff_ffff);
+            self.state.set_register(2, value >> 32);
         }
-        Ok(self.skipped(fetched.length()))
     }
 }

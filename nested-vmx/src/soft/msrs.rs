@@ -2,7 +2,7 @@
 
 //! The virtual processor's MSRs, behind the MSR areas of a vmcs12.
 
-use super::engine::{Engine, SHARED_MSRS};
+use super::engine::Engine;
 use crate::capability::{Capabilities, Processor};
 use crate::msrs::{MsrFault, Msrs};
 
@@ -30,19 +30,8 @@ const ADDRESSES: [u32; 7] = [
 /// MSRs that KVM has, and those that tell of VMX.
 pub(crate) struct SharedMsrs<'a> {
     pub(crate) engine: &'a Engine,
-    /// The vCPU on which the guest runs: it has those that are handed over.
-    pub(crate) current: &'a Engine,
     pub(crate) capabilities: Capabilities,
     pub(crate) physical: Processor,
-}
-
-impl SharedMsrs<'_> {
-    fn of(&self, index: u32) -> &Engine {
-        match SHARED_MSRS.contains(&index) {
-            true => self.current,
-            false => self.engine,
-        }
-    }
 }
 
 impl Msrs for SharedMsrs<'_> {
@@ -50,7 +39,7 @@ impl Msrs for SharedMsrs<'_> {
         if let Some(value) = self.capabilities.msr(index) {
             return Ok(value);
         }
-        self.of(index).msr(index).ok_or(MsrFault(index))
+        self.engine.msr(index).ok_or(MsrFault(index))
     }
 
     fn check_write(&self, index: u32, value: u64) -> Result<(), MsrFault> {
@@ -63,12 +52,12 @@ impl Msrs for SharedMsrs<'_> {
                 .all(|kind| matches!(kind, 0 | 1 | 4..=7)),
             _ if ADDRESSES.contains(&index) => (value as i64) << 16 >> 16 == value as i64,
             // KVM tells only by writing; the value that is there is put back.
-            _ => match self.of(index).msr(index) {
+            _ => match self.engine.msr(index) {
                 None => false,
                 Some(_) if index == TSC => true,
                 Some(before) => {
-                    let accepted = self.of(index).set_msr(index, value);
-                    self.of(index).set_msr(index, before);
+                    let accepted = self.engine.set_msr(index, value);
+                    self.engine.set_msr(index, before);
                     accepted
                 }
             },
@@ -82,7 +71,7 @@ impl Msrs for SharedMsrs<'_> {
     fn write(&mut self, index: u32, value: u64) -> Result<(), MsrFault> {
         self.check_write(index, value)?;
         // IA32_EFER and the like go to the state with the VMCS as well, which is written later.
-        self.of(index).set_msr(index, value);
+        self.engine.set_msr(index, value);
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ impl<W: World> SoftVcpu<W> {
         self.statistics.l1_steps += 1;
         let limit = self.stop_behind(fetched);
         let before = self.state.clone();
-        let stopped = self.sites.remove(self.world.memory(), fetched.physical);
+        let stopped = self.sites.lift(self.world.memory(), fetched.physical);
         self.whole.write(&mut self.state)?;
         let came = self.whole.one(limit)?;
         if stopped {
@@ -114,7 +114,7 @@ impl<W: World> SoftVcpu<W> {
         if !to_user {
             return self.execute_natively(fetched);
         }
-        let stopped = self.sites.remove(self.world.memory(), fetched.physical);
+        let stopped = self.sites.lift(self.world.memory(), fetched.physical);
         let out = self.let_l1_run();
         if stopped {
             self.sites.set(self.world.memory(), fetched.physical);

@@ -35,12 +35,7 @@ pub(super) fn operands(
         let Some(address) = address else {
             continue;
         };
-        // That of XSAVE's area depends on what is enabled: x87, SSE and AVX registers, and its header.
-        const XSAVE: usize = 832;
-        let size = match memory.memory_size().size() {
-            0 => XSAVE,
-            size => size,
-        };
+        let size = memory.memory_size().size().max(1);
         let accesses: &[Access] = match memory.access() {
             OpAccess::Read | OpAccess::CondRead => &[Access::Read],
             OpAccess::Write | OpAccess::CondWrite => &[Access::Write],
@@ -65,22 +60,10 @@ pub(super) fn tables(state: &CpuState, space: &super::space::Space<'_>) -> Resul
     for (base, limit) in [
         (vmcs.guest_idtr_base(), vmcs.guest_idtr_limit()),
         (vmcs.guest_gdtr_base(), vmcs.guest_gdtr_limit()),
-        (vmcs.guest_ldtr_base(), vmcs.guest_ldtr_limit()),
         (vmcs.guest_tr_base(), vmcs.guest_tr_limit()),
     ] {
         let length = (limit as usize & 0xffff) + 1;
-        let _ = space.check(base, length, Access::Read);
-    }
-    if state.is_long() {
-        // RSP0 to RSP2, and the interrupt stacks.
-        for offset in [0x04, 0x0c, 0x14, 0x24, 0x2c, 0x34, 0x3c, 0x44, 0x4c, 0x54] {
-            let mut top = [0; 8];
-            let at = vmcs.guest_tr_base().wrapping_add(offset);
-            if space.read(at, &mut top).is_ok() && top != [0; 8] {
-                let below = (u64::from_le_bytes(top) & !0xf).wrapping_sub(64);
-                let _ = space.check(below, 64, Access::Write);
-            }
-        }
+        let _ = space.check(base, length.min(4096), Access::Read);
     }
     let below = (state.rsp() & !0xf).wrapping_sub(64);
     let base = exits::segment_base(iced_x86::Register::SS, state);

@@ -4,7 +4,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::engine::Came;
+use super::engine::{Came, Delivery};
 use super::error::SoftError;
 use super::instruction::{Fetched, Kind};
 use super::scan::{is_stop, needs_l0};
@@ -87,9 +87,10 @@ impl<W: World> SoftVcpu<W> {
         self.whole.write(&mut self.state)?;
         self.whole.inject(&event)?;
         let came = self.whole.run(false)?;
-        match self.whole.take_back()? {
-            Some(_) => self.for_l1 = Some(event),
-            None => self.state.end_shadow(),
+        if self.whole.take_back()? == Delivery::TakenBack {
+            self.for_l1 = Some(event);
+        } else {
+            self.state.end_shadow();
         }
         self.after_l1(came)
     }

@@ -41,10 +41,17 @@ impl Sites {
 
     /// Puts the guest's byte back. Says whether there was a stop.
     pub(crate) fn remove(&mut self, memory: &dyn L1Memory, address: u64) -> bool {
+        let removed = self.lift(memory, address);
+        self.removals += u64::from(removed);
+        removed
+    }
+
+    /// As [`Self::remove`], for one instruction: whoever calls it sets the stop again if there was
+    /// one.
+    pub(crate) fn lift(&mut self, memory: &dyn L1Memory, address: u64) -> bool {
         let Some(original) = self.originals.remove(&address) else {
             return false;
         };
-        self.removals += 1;
         let mut byte = [0];
         // What the guest wrote over it stays.
         if memory.read(address, &mut byte).is_ok() && byte == [HLT] {
@@ -58,15 +65,8 @@ impl Sites {
         self.originals.contains_key(&address)
     }
 
-    /// Takes all away.
-    pub(crate) fn clear(&mut self, memory: &dyn L1Memory) {
-        while let Some((&address, _)) = self.originals.first_key_value() {
-            self.remove(memory, address);
-        }
-    }
-
     /// How often one was taken away: who has set some, and sees the same number, knows that they are
-    /// still listed.
+    /// there.
     pub(crate) fn removals(&self) -> u64 {
         self.removals
     }

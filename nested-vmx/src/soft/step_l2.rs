@@ -133,7 +133,11 @@ impl<W: World> SoftVcpu<W> {
                 }
                 None => self.step_natively(fetched),
             },
-            Kind::Rdtsc | Kind::Rdtscp => self.read_tsc(fetched),
+            Kind::Rdtsc | Kind::Rdtscp => {
+                let out = self.step_natively(fetched)?;
+                self.offset_tsc();
+                Ok(out)
+            }
             Kind::Iret => {
                 self.state
                     .set_blocking(self.state.blocking() & !interruptibility::NMI);
@@ -187,7 +191,7 @@ impl<W: World> SoftVcpu<W> {
         self.statistics.l2_steps += 1;
         let limit = self.stop_behind(fetched);
         let before = self.state.clone();
-        let stopped = self.sites.remove(self.world.memory(), fetched.physical);
+        let stopped = self.sites.lift(self.world.memory(), fetched.physical);
         let engine = match self.on {
             On::Whole => &mut self.whole,
             On::View => &mut self.for_view,

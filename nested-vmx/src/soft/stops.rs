@@ -3,12 +3,9 @@
 //! Where the guest that runs stops: at L1's instructions that L0 has to see, at handlers, behind single
 //! instructions.
 
-use alloc::vec::Vec;
-
 use super::engine::Limit;
 use super::idt::Handlers;
 use super::instruction::{Fetched, Kind};
-use super::sites::HLT;
 use super::vcpu::{Catch, Prepared, SoftVcpu};
 use super::world::World;
 use crate::operand::Mode;
@@ -40,86 +37,40 @@ impl<W: World> SoftVcpu<W> {
         if !is_l2 && !self.state.is_protected() {
             return;
         }
-        let slot = usize::from(is_l2);
-        let vmcs = &self.state.vmcs;
-        let (cr0, cr3, cr4) = (vmcs.guest_cr0(), vmcs.guest_cr3(), vmcs.guest_cr4());
-        let last = self.prepared.get_mut(slot).and_then(Option::take);
-        let last = last.filter(|last| {
-            (last.cr0, last.cr3, last.cr4) == (cr0, cr3, cr4) && last.handlers == handlers
-        });
-        self.handlers = handlers.clone();
-        let prepared = match last {
-            Some(last) if self.still_stops(&last) => Prepared {
-                removals: self.sites.removals(),
-                ..last
-            },
-            _ => {
-                let addresses = self.with_space(|state, space| handlers.addresses(state, space));
-                let stops = match scans {
-                    true => {
-                        addresses.into_iter().for_each(|start| self.scan(start));
-                        Vec::new()
-                    }
-                    false => self.stop_at(&addresses),
-                };
-                Prepared {
-                    cr0,
-                    cr3,
-                    cr4,
-                    handlers,
-                    stops,
-                    removals: self.sites.removals(),
-                }
-            }
+        let prepared = Prepared {
+            cr0: self.state.vmcs.guest_cr0(),
+            cr3: self.state.vmcs.guest_cr3(),
+            cr4: self.state.vmcs.guest_cr4(),
+            // What is gone through stays so.
+            removals: if scans { 0 } else { self.sites.removals() },
         };
-        if let Some(place) = self.prepared.get_mut(slot) {
-            *place = Some(prepared);
+        let slot = usize::from(is_l2);
+        let last = self.prepared.get(slot).and_then(Option::as_ref);
+        let is_known = last.is_some_and(|last| last.0 == prepared && last.1 == handlers);
+        if is_known {
+            self.handlers = handlers;
+            return;
+        }
+        let addresses = self.with_space(|state, space| handlers.addresses(state, space));
+        self.handlers = handlers.clone();
+        match scans {
+            true => addresses.into_iter().for_each(|start| self.scan(start)),
+            false => self.stop_at(&addresses),
+        }
+        if let Some(last) = self.prepared.get_mut(slot) {
+            *last = Some((prepared, handlers));
         }
     }
 
-    /// Whether the guest stops at all of these places: it may have written over them, or have put
-    /// other memory there. They are looked at page by page.
-    fn still_stops(&mut self, prepared: &Prepared) -> bool {
-        const PAGE: u64 = 4096;
-        let mut page = None;
-        let mut bytes = alloc::vec![0; PAGE as usize];
-        let are_listed = prepared.removals == self.sites.removals();
-        for &(linear, physical) in &prepared.stops {
-            let here = (linear / PAGE, physical / PAGE);
-            if page != Some(here) {
-                let found = self
-                    .with_space(|_, space| space.translate(linear, crate::paging::Access::Fetch));
-                let start = physical / PAGE * PAGE;
-                let is_there =
-                    found == Ok(physical) && self.world.memory().read(start, &mut bytes).is_ok();
-                if !is_there {
-                    return false;
-                }
-                page = Some(here);
-            }
-            let at = (physical % PAGE) as usize;
-            let is_listed = are_listed || self.sites.contains(physical);
-            if bytes.get(at) != Some(&HLT) || !is_listed {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Makes the guest that runs stop at these linear addresses: where they are, as far as there is
-    /// memory.
-    pub(crate) fn stop_at(&mut self, addresses: &[u64]) -> Vec<(u64, u64)> {
-        let mut stops = Vec::new();
+    /// Makes the guest that runs stop at these linear addresses.
+    pub(crate) fn stop_at(&mut self, addresses: &[u64]) {
         for &linear in addresses {
             let found =
                 self.with_space(|_, space| space.translate(linear, crate::paging::Access::Fetch));
-            if let Ok(physical) = found
-                && self.sites.set(self.world.memory(), physical)
-            {
-                stops.push((linear, physical));
+            if let Ok(physical) = found {
+                self.sites.set(self.world.memory(), physical);
             }
         }
-        stops
     }
 
     /// A step may go over the instruction behind MOV SS, which no trap follows, and behind those that
@@ -137,45 +88,26 @@ impl<W: World> SoftVcpu<W> {
                     M::Iretd => 4,
                     _ => 8,
                 };
-                let Some(target) = self.iret_target(size) else {
+                let stack = super::exits::segment_base(iced_x86::Register::SS, &self.state);
+                let from = stack.wrapping_add(self.state.rsp());
+                let mut bytes = [0; 8];
+                let Some(word) = bytes.get_mut(..size) else {
                     return Limit::Step;
                 };
-                target
+                if self.with_space(|_, space| space.read(from, word)).is_err() {
+                    return Limit::Step;
+                }
+                // In IA-32e mode, and where all segments begin at 0: the address itself.
+                let target = u64::from_le_bytes(bytes);
+                match self.state.mode() {
+                    Mode::Bits64 => target,
+                    _ => self.state.vmcs.guest_cs_base().wrapping_add(target) & LOW,
+                }
             }
             _ => return Limit::Step,
         };
-        match self.stop_at(&[next]).is_empty() {
-            true => Limit::Step,
-            false => Limit::Stop,
-        }
-    }
-
-    /// Where an IRET goes whose operands have `size` bytes.
-    fn iret_target(&mut self, size: usize) -> Option<u64> {
-        /// The stack pointer has 32 bits (SS.B).
-        const BIG: u32 = 1 << 14;
-        let mask = match self.state.mode() {
-            Mode::Bits64 => u64::MAX,
-            _ if self.state.vmcs.guest_ss_ar_bytes() & BIG != 0 => LOW,
-            _ => 0xffff,
-        };
-        let stack = super::exits::segment_base(iced_x86::Register::SS, &self.state);
-        let rsp = self.state.rsp();
-        self.with_space(|state, space| {
-            let pop = |number: usize| {
-                let mut bytes = [0; 8];
-                let at = rsp.wrapping_add((number * size) as u64) & mask;
-                space
-                    .read(stack.wrapping_add(at), bytes.get_mut(..size)?)
-                    .ok()?;
-                Some(u64::from_le_bytes(bytes))
-            };
-            let (offset, selector) = (pop(0)?, pop(1)? as u16);
-            if !state.is_protected() {
-                return Some((u64::from(selector) << 4).wrapping_add(offset));
-            }
-            Some(super::idt::code_address(selector, offset, state, space))
-        })
+        self.stop_at(&[next]);
+        Limit::Stop
     }
 
     /// Whether the HLT behind which the guest stands is a stop; then it stands before it again.

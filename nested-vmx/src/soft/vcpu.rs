@@ -112,34 +112,26 @@ pub struct SoftVcpu<W: World> {
     /// The handlers of the guest that runs, at which it stops or whose code was gone through.
     pub(crate) handlers: Handlers,
     /// Those that were prepared last: of L1, of L2.
-    pub(crate) prepared: [Option<Prepared>; 2],
+    pub(crate) prepared: [Option<(Prepared, Handlers)>; 2],
     pub(crate) activity: Activity,
     pub(crate) io: Io,
     /// What L1 gets with its next entry.
     pub(crate) for_l1: Option<Event>,
     /// The pages that L2's last instruction went through.
     pub(crate) pages: vec::Vec<Mapping>,
-    /// Those that L2 was shown for what it does now.
-    pub(crate) shown: vec::Vec<Mapping>,
     /// L2's instruction that makes the I/O that is pending.
     pub(crate) l2_before: Option<Box<CpuState>>,
-    /// The event of L2's whose delivery makes it.
-    pub(crate) delivering: Option<Event>,
     pub(crate) skip: Arc<SoftSkipFlag>,
     pub(crate) statistics: SoftStatistics,
     error: Option<SoftError>,
 }
 
-/// The handlers that were prepared, and for what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the handlers were prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prepared {
     pub(crate) cr0: u64,
     pub(crate) cr3: u64,
     pub(crate) cr4: u64,
-    pub(crate) handlers: Handlers,
-    /// Where the guest stops: linear and physical addresses. None where its code was gone through.
-    pub(crate) stops: vec::Vec<(u64, u64)>,
-    /// [`Sites::removals`] when they were last found there.
     pub(crate) removals: u64,
 }
 
@@ -169,10 +161,6 @@ impl Clock for Tsc {
         self.0
     }
 }
-
-/// How many stops there may be, and how many instructions that were gone through.
-const MOST_STOPS: usize = 1 << 17;
-const MOST_SCANNED: usize = 1 << 20;
 
 /// IA32_TIME_STAMP_COUNTER.
 const TSC: u32 = 0x10;
@@ -222,8 +210,6 @@ impl<W: World> SoftVcpu<W> {
             io: Io::Finished,
             for_l1: None,
             pages: vec::Vec::new(),
-            shown: vec::Vec::new(),
-            delivering: None,
             l2_before: None,
             skip: Arc::new(skip),
             statistics: SoftStatistics::default(),
@@ -315,8 +301,7 @@ impl<W: World> SoftVcpu<W> {
             false => 0,
         });
         let mut msrs = SharedMsrs {
-            engine: &self.whole,
-            current: match self.on {
+            engine: match self.on {
                 On::Whole => &self.whole,
                 On::View => &self.for_view,
             },
@@ -373,7 +358,6 @@ impl<W: World> SoftVcpu<W> {
             if self.skip.is_set() {
                 return Ok(Out::Interrupted);
             }
-            self.limit_memory();
             self.poll();
             if self.must_execute_first() {
                 match self.step_l2()? {
@@ -415,15 +399,6 @@ impl<W: World> SoftVcpu<W> {
         u64::try_from(nanoseconds).unwrap_or(u64::MAX)
     }
 
-    /// What is remembered of the guests' code is theirs to make long.
-    fn limit_memory(&mut self) {
-        if self.sites.len() > MOST_STOPS || self.scanned.len() > MOST_SCANNED {
-            self.sites.clear(self.world.memory());
-            self.scanned = Scanned::default();
-            self.prepared = [None, None];
-        }
-    }
-
     fn poll(&mut self) {
         let signals = self.world.poll();
         let pending = self.vmx.pending_mut();
@@ -443,11 +418,6 @@ impl<W: World> SoftVcpu<W> {
         };
         engine.read(&mut self.state)?;
         self.state.end_shadow();
-        if let Some(event) = self.delivering.take() {
-            let waits = self.engine().take_back()?.is_some();
-            self.returned(waits.then_some(event));
-            return Ok(());
-        }
         match self.l2_before.take() {
             Some(before) => self.l2_executed(&before),
             None => Ok(()),
@@ -494,12 +464,12 @@ impl<W: World> Vcpu for SoftVcpu<W> {
             Ok(Out::Shutdown) => Ok(Exit::Shutdown),
             Ok(Out::Interrupted) => Err(RunError::Interrupted),
             Ok(Out::Exit) => {
-                let engine = match self.on {
-                    On::Whole => return Ok(self.whole.vcpu_mut().last_exit()?),
-                    On::View => &mut self.for_view,
+                let pages = match self.on {
+                    On::View => core::mem::take(&mut self.pages),
+                    On::Whole => vec::Vec::new(),
                 };
-                let exit = engine.vcpu_mut().last_exit()?;
-                Ok(with_l1_address(exit, &self.shown))
+                let exit = self.engine_mut().vcpu_mut().last_exit()?;
+                Ok(with_l1_address(exit, &pages))
             }
             Err(SoftError::Run(error)) => Err(error),
             Err(error) => {
@@ -515,17 +485,13 @@ const fn libc_eio() -> i32 {
     5
 }
 
-/// No physical address reaches so far.
-const NOBODYS: u64 = !0xfff;
-
 /// An access to a device, with the address in L1 where L2's is another.
 fn with_l1_address<'a>(exit: Exit<'a>, pages: &[Mapping]) -> Exit<'a> {
     let in_l1 = |address: u64| {
         let page = pages
             .iter()
             .find(|page| page.guest_physical >> 12 == address >> 12);
-        // What L0 has not looked up is nobody's: it reads as ones.
-        page.map_or(NOBODYS, |page| {
+        page.map_or(address, |page| {
             page.translation.address & !0xfff | address & 0xfff
         })
     };

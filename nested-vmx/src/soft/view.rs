@@ -11,8 +11,6 @@ use super::space::{Mapping, is_writable};
 use super::world::L2Memory;
 
 const PAGE: u64 = 4096;
-/// How many large pages that are partly memory are remembered.
-const MOST_PARTIAL: usize = 1 << 12;
 
 /// A slot in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,15 +134,6 @@ impl View {
             })?;
         self.free.push(mapped.slot);
         Ok(())
-    }
-
-    /// Makes all of these pages what EPT12 says, at the same time.
-    pub(crate) fn show_all(&mut self, mappings: &[Mapping]) -> Result<(), SoftError> {
-        // Or a later one would drive out an earlier one.
-        if self.free.len() < mappings.len() || self.partial.len() > MOST_PARTIAL {
-            self.clear()?;
-        }
-        mappings.iter().try_for_each(|mapping| self.show(mapping))
     }
 
     /// Forgets everything: INVEPT, or another EPTP.
@@ -286,22 +275,6 @@ mod tests {
         }
         view.clear().unwrap();
         assert!(slots.lock().unwrap().is_empty());
-    }
-
-    #[test]
-    fn pages_that_are_wanted_together_are_there_together() {
-        let (mut view, slots) = view();
-        for first in [0, 2, 1, 5] {
-            let wanted = [first, first + 1, first + 7].map(|page| {
-                let at = page * PAGE;
-                mapping(at, at, PageSize::Size4K, Permissions::all())
-            });
-            view.show_all(&wanted).unwrap();
-            for page in &wanted {
-                let slots = slots.lock().unwrap();
-                assert!(slots.values().any(|slot| slot.0 == page.guest_physical));
-            }
-        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::error::SoftError;
 use super::instruction::Fetched;
 use super::sites::Unpatched;
 use super::space::Space;
-use super::vcpu::{On, Out, SoftVcpu};
+use super::vcpu::{Out, SoftVcpu};
 use super::world::World;
 use crate::l0::{
     Exception, ExitInformation, Instruction, LinearOperand, Outcome, PendingException,
@@ -62,10 +62,6 @@ impl<W: World> SoftVcpu<W> {
         });
         let mut msrs = super::msrs::SharedMsrs {
             engine: &self.whole,
-            current: match self.on {
-                On::Whole => &self.whole,
-                On::View => &self.for_view,
-            },
             capabilities: *self.vmx.capabilities(),
             physical: processor,
         };
