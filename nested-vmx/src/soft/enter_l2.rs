@@ -5,9 +5,9 @@
 use super::below_stack::BelowStack;
 use super::engine::{Came, Delivery};
 use super::error::SoftError;
-use super::idt::{self, Obstacle};
+use super::idt::{self, Obstacle, vector};
 use super::state::{CpuState, Stale};
-use super::vcpu::{Entering, Io, On, Out, SoftVcpu};
+use super::vcpu::{Entering, Io, Out, SoftVcpu};
 use super::world::World;
 use crate::controls::PrimaryControls;
 use crate::exit_reason::ExitReason;
@@ -24,9 +24,6 @@ enum Arrival {
     Exception(u8, Option<u32>),
 }
 
-const DOUBLE_FAULT: u8 = 8;
-const PAGE_FAULT: u8 = 14;
-
 impl<W: World> SoftVcpu<W> {
     /// The immediate exit: L2 is entered, has the event, and executes nothing.
     pub(super) fn enter_briefly(&mut self, how: &EnterL2) -> Result<Option<Out>, SoftError> {
@@ -42,7 +39,7 @@ impl<W: World> SoftVcpu<W> {
                 Err(Obstacle::Ept(fault)) => return self.ept_exit(&fault, how.injection),
                 // KVM would make a double or triple fault of it.
                 Err(Obstacle::Exception(second))
-                    if event.vector != DOUBLE_FAULT && second.exits(self.vmx.vmcs12()) =>
+                    if event.vector != vector::DOUBLE_FAULT && second.exits(self.vmx.vmcs12()) =>
                 {
                     let information = ExitInformation::event(
                         ExitReason::EXCEPTION_OR_NMI,
@@ -74,10 +71,7 @@ impl<W: World> SoftVcpu<W> {
                 self.state.set_rip(next);
             }
         }
-        let engine = match self.on {
-            On::Whole => &mut self.whole,
-            On::View => &mut self.for_view,
-        };
+        let engine = self.on.of(&mut self.whole, &mut self.for_view);
         engine.write(&mut self.state)?;
         if let Some(event) = &how.injection {
             engine.inject(event)?;
@@ -137,7 +131,7 @@ impl<W: World> SoftVcpu<W> {
     }
 
     fn set_payload(&mut self, event: &Event, payload: u64) {
-        if event.vector == PAGE_FAULT && event.kind == EventType::HardwareException {
+        if event.vector == vector::PAGE_FAULT && event.kind == EventType::HardwareException {
             self.state.cr2 = payload;
             self.state.changed(Stale::All);
         }
@@ -146,14 +140,13 @@ impl<W: World> SoftVcpu<W> {
     /// At whose handler L2 stands after an event was delivered.
     fn arrival(&mut self, event: &Event, before: &CpuState) -> Arrival {
         let at = self.state.linear_rip();
-        let handlers = core::mem::take(&mut self.handlers);
-        let expected = self.with_space(|state, space| handlers.address(event.vector, state, space));
-        self.handlers = handlers;
+        let expected = self
+            .with_handlers(|handlers, state, space| handlers.address(event.vector, state, space));
         if expected == Some(at) || expected.is_none() {
             return Arrival::Handler;
         }
-        let length = event.instruction_length.into();
-        match self.vector_of(before, length, None) {
+        let frame = self.pushed_frame(before, event.instruction_length.into());
+        match frame.and_then(|frame| self.vector_of(&frame, before)) {
             Some((vector, error_code)) => Arrival::Exception(vector, error_code),
             None => Arrival::Handler,
         }

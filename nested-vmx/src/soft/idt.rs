@@ -12,6 +12,15 @@ use crate::l0::PendingException;
 use crate::operand::Mode;
 use crate::paging::Access;
 
+/// Exceptions by their vectors (SDM volume 3, table 7-1).
+pub(crate) mod vector {
+    pub(crate) const DEBUG: u8 = 1;
+    pub(crate) const INVALID_OPCODE: u8 = 6;
+    pub(crate) const DOUBLE_FAULT: u8 = 8;
+    pub(crate) const GENERAL_PROTECTION: u8 = 13;
+    pub(crate) const PAGE_FAULT: u8 = 14;
+}
+
 /// Present, in a gate's access byte.
 const PRESENT: u8 = 0x80;
 /// The gate is a task gate.
@@ -157,7 +166,6 @@ pub(crate) fn check_delivery(
     state: &CpuState,
     space: &Space<'_>,
 ) -> Result<(), Obstacle> {
-    const GENERAL_PROTECTION: u8 = 13;
     let vector = event.vector;
     let obstacle = |result: Result<(), Fault>| match result {
         Err(fault @ Fault::Ept { .. }) => Err(Obstacle::Ept(fault)),
@@ -177,7 +185,7 @@ pub(crate) fn check_delivery(
         // SDM volume 3, section 7.13: the IDT's, and EXT unless an instruction asked for it.
         let external = u32::from(event.kind != EventType::SoftwareInterrupt);
         let code = u32::from(vector) << 3 | 1 << 1 | external;
-        let fault = PendingException::fault(GENERAL_PROTECTION, Some(code));
+        let fault = PendingException::fault(vector::GENERAL_PROTECTION, Some(code));
         return Err(Obstacle::Exception(fault));
     }
     let entry = state.vmcs.guest_idtr_base().wrapping_add(offset);

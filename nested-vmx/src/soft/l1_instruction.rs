@@ -3,12 +3,14 @@
 //! Instructions that L0 carries out for L1, but for VMX: control registers, MSRs, HLT, STI.
 
 use super::error::SoftError;
+use super::idt::vector;
 use super::instruction::{Fetched, Kind};
-use super::state::Stale;
+use super::state::{LOW, Stale};
 use super::vcpu::{Activity, Out, SoftVcpu};
 use super::world::World;
 use crate::interruption::Event;
 use crate::l0::{Exception, Operation};
+use crate::msrs::MsrFault;
 use crate::registers::{cr0, cr4, interruptibility};
 use crate::vmcs::Field;
 
@@ -19,8 +21,6 @@ const VMX_MSRS: core::ops::RangeInclusive<u32> = 0x480..=0x491;
 const RAX: usize = 0;
 const RCX: usize = 1;
 const RDX: usize = 2;
-/// ECX in 32-bit and in 64-bit code.
-const LOW: u64 = 0xffff_ffff;
 
 impl<W: World> SoftVcpu<W> {
     /// Carries an instruction out for L1.
@@ -108,39 +108,41 @@ impl<W: World> SoftVcpu<W> {
     }
 
     pub(super) fn access_msr(&mut self, fetched: &Fetched) -> Result<Option<Out>, SoftError> {
-        let index = self.state.register(RCX) as u32;
-        let is_vmx = index == FEATURE_CONTROL || VMX_MSRS.contains(&index);
-        let result = if fetched.kind() == Kind::Rdmsr {
-            let value = match self.vmx.capabilities().msr(index) {
-                Some(value) => Some(Ok(value)),
-                None if is_vmx => Some(Err(crate::msrs::MsrFault(index))),
-                None => self.world.read_msr(index),
-            };
-            value.map(|value| {
-                value.map(|value| {
-                    self.state.set_register(RAX, value & LOW);
-                    self.state.set_register(RDX, value >> 32);
-                })
-            })
-        } else {
-            let low = self.state.register(RAX) & LOW;
-            let value = low | self.state.register(RDX) << 32;
-            match is_vmx {
-                // IA32_FEATURE_CONTROL is locked, as firmware leaves it.
-                true => Some(Err(crate::msrs::MsrFault(index))),
-                false => self.world.write_msr(index, value),
-            }
-        };
-        match result {
+        match self.software_msr(fetched) {
             None => return self.execute_natively(fetched),
             Some(Ok(())) => self.state.skip(fetched.length()),
-            Some(Err(_)) => self.raise_in_l1(Exception::GENERAL_PROTECTION),
+            Some(Err(exception)) => self.raise_in_l1(exception),
         }
         Ok(None)
     }
 
+    /// RDMSR and WRMSR of what is not KVM's, for L1 or L2: the MSRs of VMX, and those of the VMM's
+    /// devices. RIP stays. `None`: it is another one.
+    pub(super) fn software_msr(&mut self, fetched: &Fetched) -> Option<Result<(), Exception>> {
+        let index = self.state.register(RCX) as u32;
+        let is_vmx = index == FEATURE_CONTROL || VMX_MSRS.contains(&index);
+        let result = if fetched.kind() == Kind::Rdmsr {
+            let value = match self.vmx.capabilities().msr(index) {
+                Some(value) => Ok(value),
+                None if is_vmx => Err(MsrFault(index)),
+                None => self.world.read_msr(index)?,
+            };
+            value.map(|value| {
+                self.state.set_register(RAX, value & LOW);
+                self.state.set_register(RDX, value >> 32);
+            })
+        } else if is_vmx {
+            // IA32_FEATURE_CONTROL is locked, as firmware leaves it.
+            Err(MsrFault(index))
+        } else {
+            let value = self.state.register(RAX) & LOW | self.state.register(RDX) << 32;
+            self.world.write_msr(index, value)?
+        };
+        Some(result.map_err(|_| Exception::GENERAL_PROTECTION))
+    }
+
     pub(super) fn raise_in_l1(&mut self, exception: Exception) {
-        if exception.vector == 14 {
+        if exception.vector == vector::PAGE_FAULT {
             self.state.cr2 = exception.address;
             self.state.changed(Stale::All);
         }

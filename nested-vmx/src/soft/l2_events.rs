@@ -2,10 +2,12 @@
 
 //! Exceptions and software events of L2's, and the frames that they push.
 
+use alloc::vec::Vec;
+
 use super::below_stack::BelowStack;
 use super::error::SoftError;
 use super::exits;
-use super::idt::{self, Handlers, Obstacle};
+use super::idt::{self, Handlers, Obstacle, vector};
 use super::instruction::Fetched;
 use super::state::CpuState;
 use super::vcpu::{Out, SoftVcpu};
@@ -15,11 +17,6 @@ use crate::interruption::{Event, EventType};
 use crate::l0::{Class, EnterL2, ExitInformation, PendingException};
 use crate::registers::rflags;
 
-const DEBUG: u8 = 1;
-const INVALID_OPCODE: u8 = 6;
-const GENERAL_PROTECTION: u8 = 13;
-const PAGE_FAULT: u8 = 14;
-
 impl<W: World> SoftVcpu<W> {
     /// INT3, INTO, INT1, INT n, UD.
     pub(super) fn software_event(&mut self, fetched: &Fetched) -> Result<Option<Out>, SoftError> {
@@ -28,27 +25,24 @@ impl<W: World> SoftVcpu<W> {
         let (kind, vector) = match fetched.instruction.mnemonic() {
             M::Int3 => (EventType::SoftwareException, 3),
             M::Into if self.state.rflags() & rflags::OF != 0 => (EventType::SoftwareException, 4),
-            M::Int1 => (EventType::PrivilegedSoftwareException, DEBUG),
+            M::Int1 => (EventType::PrivilegedSoftwareException, vector::DEBUG),
             M::Int => (
                 EventType::SoftwareInterrupt,
                 fetched.instruction.immediate8(),
             ),
             M::Into => return self.step_natively(fetched),
-            _ => (EventType::HardwareException, INVALID_OPCODE),
+            _ => (EventType::HardwareException, vector::INVALID_OPCODE),
         };
         let mut event = Event::new(kind, vector);
         if kind.is_software() {
             event.instruction_length = length;
         }
         if kind != EventType::SoftwareInterrupt {
-            self.returned(None);
-            let exception = PendingException {
+            return Ok(self.raise_in_l2(PendingException {
                 event,
                 qualification: 0,
                 class: Class::Fault,
-            };
-            let _ = self.vmx.raise_exception(exception);
-            return Ok(None);
+            }));
         }
         // No exit, unless its delivery makes one.
         let checked = self.with_space(|state, space| {
@@ -62,12 +56,9 @@ impl<W: World> SoftVcpu<W> {
             !state.is_protected() || gate.is_some_and(|gate| gate.dpl >= state.cpl())
         });
         if !allowed {
-            self.returned(None);
             let code = u32::from(vector) << 3 | 2;
-            let _ = self
-                .vmx
-                .raise_exception(PendingException::fault(GENERAL_PROTECTION, Some(code)));
-            return Ok(None);
+            let fault = PendingException::fault(vector::GENERAL_PROTECTION, Some(code));
+            return Ok(self.raise_in_l2(fault));
         }
         // KVM delivers it, as what L1 injects; not each KVM executes the instruction.
         self.enter_briefly(&EnterL2 {
@@ -90,7 +81,7 @@ impl<W: World> SoftVcpu<W> {
         stack: Option<&BelowStack>,
     ) -> Result<Option<Out>, SoftError> {
         let qualification = match vector {
-            PAGE_FAULT => self.state.cr2,
+            vector::PAGE_FAULT => self.state.cr2,
             _ => 0,
         };
         let exception = PendingException {
@@ -114,43 +105,28 @@ impl<W: World> SoftVcpu<W> {
         self.exit(information, vectoring)
     }
 
-    /// The exception in whose handler the guest stands, with its error code.
+    /// The exception in whose handler the guest stands with this frame, and its error code.
     pub(super) fn vector_of(
         &mut self,
+        frame: &PushedFrame,
         before: &CpuState,
-        length: u64,
-        fetched: Option<&Fetched>,
     ) -> Option<(u8, Option<u32>)> {
-        let frame = self.pushed_frame(before, length)?;
         let at = self.state.linear_rip();
-        let handlers = core::mem::take(&mut self.handlers);
-        let cr2_changed = self.state.cr2 != before.cr2;
-        let software = fetched
-            .filter(|fetched| fetched.instruction.mnemonic() == iced_x86::Mnemonic::Int)
-            .map(|fetched| fetched.instruction.immediate8());
-        let mut candidates = alloc::vec::Vec::new();
-        self.with_space(|state, space| {
-            for vector in 0..32 {
-                let fits = frame.error_code.is_some() == has_error_code(vector);
-                if fits && handlers.address(vector, state, space) == Some(at) {
-                    candidates.push(vector);
-                }
-            }
+        let candidates: Vec<u8> = self.with_handlers(|handlers, state, space| {
+            (0..32)
+                .filter(|vector| frame.error_code.is_some() == has_error_code(*vector))
+                .filter(|vector| handlers.address(*vector, state, space) == Some(at))
+                .collect()
         });
-        self.handlers = handlers;
-        if software.is_some() {
-            return None;
-        }
-        let vector = candidates
-            .iter()
-            .copied()
-            .find(|vector| *vector == PAGE_FAULT && cr2_changed)
-            .or_else(|| {
-                candidates
-                    .iter()
-                    .copied()
-                    .find(|vector| *vector == GENERAL_PROTECTION)
-            })
+        // Several may share a handler.
+        let likely = [
+            (self.state.cr2 != before.cr2).then_some(vector::PAGE_FAULT),
+            Some(vector::GENERAL_PROTECTION),
+        ];
+        let vector = likely
+            .into_iter()
+            .flatten()
+            .find(|vector| candidates.contains(vector))
             .or_else(|| candidates.first().copied())?;
         Some((vector, frame.error_code))
     }
@@ -181,11 +157,9 @@ impl<W: World> SoftVcpu<W> {
         let next = before.rip().wrapping_add(length);
         let is_rip = |value: u64| value == before.rip() || value == next;
         let at = self.state.linear_rip();
-        let handlers = core::mem::take(&mut self.handlers);
-        let stands = self.with_space(|state, space| {
+        let stands = self.with_handlers(|handlers, state, space| {
             (0..=255).any(|vector| handlers.address(vector, state, space) == Some(at))
         });
-        self.handlers = handlers;
         if !stands {
             return None;
         }

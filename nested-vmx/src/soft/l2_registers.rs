@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! What L2 reads and writes that is not what the processor has: control registers with L1's masks, MSRs
-//! of the VMM's devices, the TSC with L1's offset.
+//! What L2 reads and writes that is not what the processor has: control registers with L1's masks, the
+//! TSC with L1's offset.
 
 use super::error::SoftError;
-use super::instruction::{Fetched, Kind};
+use super::instruction::Fetched;
 use super::vcpu::{Out, SoftVcpu};
 use super::world::World;
 use crate::controls::PrimaryControls;
-use crate::l0::Exception;
 use crate::vmcs::Field;
 
 impl<W: World> SoftVcpu<W> {
@@ -57,28 +56,6 @@ impl<W: World> SoftVcpu<W> {
             self.state.vmcs.write(Field::GuestCr4, value);
         }
         Ok(out)
-    }
-
-    /// RDMSR and WRMSR of what the VMM's devices, or VMX, have.
-    pub(super) fn device_msr(&mut self, fetched: &Fetched) -> Option<Result<(), Exception>> {
-        let index = self.state.register(1) as u32;
-        let result = match fetched.kind() {
-            Kind::Rdmsr => {
-                let value = match self.vmx.capabilities().msr(index) {
-                    Some(value) => Ok(value),
-                    None => self.world.read_msr(index)?,
-                };
-                value.map(|value| {
-                    self.state.set_register(0, value & 0xffff_ffff);
-                    self.state.set_register(2, value >> 32);
-                })
-            }
-            _ => {
-                let value = self.state.register(0) & 0xffff_ffff | self.state.register(2) << 32;
-                self.world.write_msr(index, value)?
-            }
-        };
-        Some(result.map_err(|_| Exception::GENERAL_PROTECTION))
     }
 
     /// What L2 reads of the TSC is L1's with L1's offset.

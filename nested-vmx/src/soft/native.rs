@@ -7,6 +7,7 @@ use iced_x86::Mnemonic;
 use super::engine::Came;
 use super::error::SoftError;
 use super::instruction::{Fetched, Kind, near_return};
+use super::l2_events::PushedFrame;
 use super::vcpu::{Activity, Io, Out, SoftVcpu};
 use super::world::World;
 use crate::operand::Mode;
@@ -48,21 +49,25 @@ impl<W: World> SoftVcpu<W> {
                 None
             }
         };
-        self.hide_step(fetched, &before);
+        let frame = self.pushed_frame(&before, fetched.length());
+        self.hide_step(fetched, &before, frame);
         self.state.end_shadow();
         Ok(out)
     }
 
     /// Takes the flag of a step out of what the guest has pushed meanwhile.
-    pub(crate) fn hide_step(&mut self, fetched: &Fetched, before: &super::state::CpuState) {
+    pub(crate) fn hide_step(
+        &mut self,
+        fetched: &Fetched,
+        before: &super::state::CpuState,
+        frame: Option<PushedFrame>,
+    ) {
         if before.rflags() & rflags::TF != 0 {
             return;
         }
         let at = match fetched.kind() {
             Kind::Pushf => Some(self.state.rsp()),
-            _ => self
-                .pushed_frame(before, fetched.length())
-                .map(|frame| frame.flags_at),
+            _ => frame.map(|frame| frame.flags_at),
         };
         let Some(at) = at else {
             return;

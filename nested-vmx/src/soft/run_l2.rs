@@ -11,7 +11,7 @@ use crate::controls::{PrimaryControls, SecondaryControls};
 use crate::ept::{EptFault, Eptp};
 use crate::exit_reason::ExitReason;
 use crate::interruption::Event;
-use crate::l0::{AfterExit, EnterL2, ExitInformation, HardwareExit};
+use crate::l0::{AfterExit, EnterL2, ExitInformation, HardwareExit, PendingException};
 use crate::registers::{activity, interruptibility, rflags};
 
 impl<W: World> SoftVcpu<W> {
@@ -61,13 +61,21 @@ impl<W: World> SoftVcpu<W> {
         Ok(self.after(after))
     }
 
-    pub(super) fn after(&mut self, after: AfterExit) -> Option<Out> {
+    pub(super) fn after(&self, after: AfterExit) -> Option<Out> {
         matches!(after, AfterExit::Abort(_)).then_some(Out::Shutdown)
     }
 
     pub(super) fn returned(&mut self, vectoring: Option<Event>) {
         let exit = HardwareExit::Returned { vectoring };
         let _ = self.with_border(|vmx, border| vmx.after_exit(exit, border));
+    }
+
+    /// L2 gets an exception, or L1 does: that is the core's to decide.
+    pub(super) fn raise_in_l2(&mut self, exception: PendingException) -> Option<Out> {
+        self.returned(None);
+        // L2 is active, so it is not refused.
+        let _ = self.vmx.raise_exception(exception);
+        None
     }
 
     /// An access that EPT12 refuses.

@@ -60,6 +60,9 @@ const LDTR: SegmentFields = segment!(
 );
 const TR: SegmentFields = segment!(GuestTrSelector, GuestTrBase, GuestTrLimit, GuestTrArBytes);
 
+/// The low half of a register: all of it outside 64-bit mode.
+pub(crate) const LOW: u64 = 0xffff_ffff;
+
 /// RSP's number among the general-purpose registers.
 const RSP: usize = 4;
 

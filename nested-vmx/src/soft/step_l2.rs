@@ -8,18 +8,18 @@ use super::below_stack::BelowStack;
 use super::engine::Came;
 use super::error::SoftError;
 use super::exits;
+use super::idt::vector;
 use super::instruction::{Fetched, Kind};
 use super::operands::{operands, tables};
 use super::space::Fault;
 use super::state::CpuState;
-use super::vcpu::{Io, On, Out, SoftVcpu};
+use super::vcpu::{Io, Out, SoftVcpu};
 use super::world::World;
 use crate::controls::SecondaryControls;
 use crate::exit_reason::ExitReason;
 use crate::l0::{AfterExit, ExitInformation, HardwareExit, PendingException};
 use crate::registers::{interruptibility, rflags};
 
-const INVALID_OPCODE: u8 = 6;
 /// DR6.BS: a single step.
 const DR6_BS: u64 = 1 << 14;
 
@@ -29,10 +29,8 @@ impl<W: World> SoftVcpu<W> {
         let fetched = match self.with_space(Fetched::at_rip) {
             Ok(fetched) => fetched,
             Err(Fault::Page(fault)) => {
-                self.returned(None);
                 let fault = PendingException::page_fault(fault.error_code, fault.address);
-                let _ = self.vmx.raise_exception(fault);
-                return Ok(None);
+                return Ok(self.raise_in_l2(fault));
             }
             Err(fault @ Fault::Ept { .. }) => return self.ept_exit(&fault, None),
             Err(Fault::NotMemory) => {
@@ -41,10 +39,8 @@ impl<W: World> SoftVcpu<W> {
                 });
                 // Code that is no memory reads as all ones, which is no instruction.
                 if found.is_ok() {
-                    self.returned(None);
-                    let fault = PendingException::fault(INVALID_OPCODE, None);
-                    let _ = self.vmx.raise_exception(fault);
-                    return Ok(None);
+                    let fault = PendingException::fault(vector::INVALID_OPCODE, None);
+                    return Ok(self.raise_in_l2(fault));
                 }
                 // So do page tables: reserved bits, also on the way to a handler.
                 return self.exit(ExitInformation::new(ExitReason::TRIPLE_FAULT), None);
@@ -110,26 +106,16 @@ impl<W: World> SoftVcpu<W> {
             }
             Kind::Event => self.software_event(fetched),
             Kind::Rdtscp | Kind::Invpcid if !self.has_instruction(fetched.kind()) => {
-                self.returned(None);
-                let _ = self
-                    .vmx
-                    .raise_exception(PendingException::fault(INVALID_OPCODE, None));
-                Ok(None)
+                Ok(self.raise_in_l2(PendingException::fault(vector::INVALID_OPCODE, None)))
             }
             Kind::Invalid => {
-                self.returned(None);
-                let _ = self
-                    .vmx
-                    .raise_exception(PendingException::fault(INVALID_OPCODE, None));
-                Ok(None)
+                Ok(self.raise_in_l2(PendingException::fault(vector::INVALID_OPCODE, None)))
             }
-            Kind::Rdmsr | Kind::Wrmsr if is_kernel => match self.device_msr(fetched) {
+            Kind::Rdmsr | Kind::Wrmsr if is_kernel => match self.software_msr(fetched) {
                 Some(Ok(())) => Ok(self.skipped(length)),
                 Some(Err(exception)) => {
-                    self.returned(None);
                     let fault = PendingException::fault(exception.vector, exception.error_code);
-                    let _ = self.vmx.raise_exception(fault);
-                    Ok(None)
+                    Ok(self.raise_in_l2(fault))
                 }
                 None => self.step_natively(fetched),
             },
@@ -192,10 +178,7 @@ impl<W: World> SoftVcpu<W> {
         let limit = self.stop_behind(fetched);
         let before = self.state.clone();
         let stopped = self.sites.lift(self.world.memory(), fetched.physical);
-        let engine = match self.on {
-            On::Whole => &mut self.whole,
-            On::View => &mut self.for_view,
-        };
+        let engine = self.on.of(&mut self.whole, &mut self.for_view);
         engine.write(&mut self.state)?;
         let came = engine.one(limit)?;
         if stopped {
@@ -213,10 +196,7 @@ impl<W: World> SoftVcpu<W> {
             }
             _ => {}
         }
-        let engine = match self.on {
-            On::Whole => &mut self.whole,
-            On::View => &mut self.for_view,
-        };
+        let engine = self.on.of(&mut self.whole, &mut self.for_view);
         engine.read(&mut self.state)?;
         // An exception has led L2 to a handler in a page that it does not see yet, and that KVM takes
         // for no memory. Otherwise it is the instruction itself.
@@ -232,9 +212,12 @@ impl<W: World> SoftVcpu<W> {
         if came == Came::Interrupted && !arrived && self.state.rip() == before.rip() {
             return Ok(None);
         }
-        self.hide_step(fetched, &before);
+        let frame = self.pushed_frame(&before, fetched.length());
+        self.hide_step(fetched, &before, frame);
         self.state.end_shadow();
-        if let Some((vector, error_code)) = self.vector_of(&before, fetched.length(), Some(fetched))
+        let is_exception = fetched.instruction.mnemonic() != iced_x86::Mnemonic::Int;
+        if let Some(frame) = frame.filter(|_| is_exception)
+            && let Some((vector, error_code)) = self.vector_of(&frame, &before)
         {
             return self.exception(vector, error_code, None, &before, stack.as_ref());
         }

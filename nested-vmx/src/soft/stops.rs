@@ -6,12 +6,10 @@
 use super::engine::Limit;
 use super::idt::Handlers;
 use super::instruction::{Fetched, Kind};
+use super::state::LOW;
 use super::vcpu::{Catch, Prepared, SoftVcpu};
 use super::world::World;
 use crate::operand::Mode;
-
-/// ECX in 32-bit and in 64-bit code.
-const LOW: u64 = 0xffff_ffff;
 
 impl<W: World> SoftVcpu<W> {
     /// Goes through L1's code from a linear address on.

@@ -61,6 +61,16 @@ pub(crate) enum On {
     View,
 }
 
+impl On {
+    /// Its vCPU, of the two.
+    pub(crate) fn of<'a>(self, whole: &'a mut Engine, for_view: &'a mut Engine) -> &'a mut Engine {
+        match self {
+            Self::Whole => whole,
+            Self::View => for_view,
+        }
+    }
+}
+
 /// What the guest does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
@@ -269,10 +279,7 @@ impl<W: World> SoftVcpu<W> {
     }
 
     pub(crate) fn engine_mut(&mut self) -> &mut Engine {
-        match self.on {
-            On::Whole => &mut self.whole,
-            On::View => &mut self.for_view,
-        }
+        self.on.of(&mut self.whole, &mut self.for_view)
     }
 
     /// The vCPU that runs from now on, with the registers that no VMCS has.
@@ -345,6 +352,17 @@ impl<W: World> SoftVcpu<W> {
         result
     }
 
+    /// The same with the handlers of the guest that runs.
+    pub(crate) fn with_handlers<T>(
+        &mut self,
+        call: impl FnOnce(&Handlers, &CpuState, &Space<'_>) -> T,
+    ) -> T {
+        let handlers = core::mem::take(&mut self.handlers);
+        let result = self.with_space(|state, space| call(&handlers, state, space));
+        self.handlers = handlers;
+        result
+    }
+
     fn turn(&mut self) -> Result<Out, SoftError> {
         loop {
             if self.io == Io::Pending {
@@ -411,11 +429,7 @@ impl<W: World> SoftVcpu<W> {
 
     /// The registers as they are now that the I/O of an exit is finished.
     fn after_io(&mut self) -> Result<(), SoftError> {
-        let on = self.on;
-        let engine = match on {
-            On::Whole => &mut self.whole,
-            On::View => &mut self.for_view,
-        };
+        let engine = self.on.of(&mut self.whole, &mut self.for_view);
         engine.read(&mut self.state)?;
         self.state.end_shadow();
         match self.l2_before.take() {

@@ -3,9 +3,11 @@
 //! VMX instructions, L1's and L2's.
 
 use super::error::SoftError;
+use super::idt::vector;
 use super::instruction::Fetched;
 use super::sites::Unpatched;
 use super::space::Space;
+use super::state::LOW;
 use super::vcpu::{Out, SoftVcpu};
 use super::world::World;
 use crate::l0::{
@@ -14,12 +16,6 @@ use crate::l0::{
 use crate::operand::{
     self, DecodeError, Decoded, Gpr, Mode, Operands, RegisterOrMemory, VmxInstruction,
 };
-
-/// ECX in 32-bit and in 64-bit code.
-const LOW: u64 = 0xffff_ffff;
-const INVALID_OPCODE: u8 = 6;
-const GENERAL_PROTECTION: u8 = 13;
-const PAGE_FAULT: u8 = 14;
 
 impl<W: World> SoftVcpu<W> {
     pub(super) fn vmx_instruction(&mut self, fetched: &Fetched) -> Result<Option<Out>, SoftError> {
@@ -119,13 +115,12 @@ impl<W: World> SoftVcpu<W> {
         let decoded = match operand::decode(fetched.code(), self.state.mode(), self.state.rip()) {
             Ok(decoded) => decoded,
             Err(error) => {
-                self.returned(None);
-                let fault = match error {
-                    DecodeError::TooLong => PendingException::fault(GENERAL_PROTECTION, Some(0)),
-                    _ => PendingException::fault(INVALID_OPCODE, None),
-                };
-                let _ = self.vmx.raise_exception(fault);
-                return Ok(None);
+                return Ok(self.raise_in_l2(match error {
+                    DecodeError::TooLong => {
+                        PendingException::fault(vector::GENERAL_PROTECTION, Some(0))
+                    }
+                    _ => PendingException::fault(vector::INVALID_OPCODE, None),
+                }));
             }
         };
         match self.execute_vmx(&decoded) {
@@ -137,16 +132,14 @@ impl<W: World> SoftVcpu<W> {
                 self.exit(information, None)
             }
             Outcome::Exception(exception) => {
-                self.returned(None);
                 let pending = match exception.vector {
-                    PAGE_FAULT => PendingException::page_fault(
+                    vector::PAGE_FAULT => PendingException::page_fault(
                         exception.error_code.unwrap_or_default(),
                         exception.address,
                     ),
                     vector => PendingException::fault(vector, exception.error_code),
                 };
-                let _ = self.vmx.raise_exception(pending);
-                Ok(None)
+                Ok(self.raise_in_l2(pending))
             }
             outcome => {
                 // VMFUNC, and VMREAD and VMWRITE of a shadow VMCS.
