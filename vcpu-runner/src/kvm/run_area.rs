@@ -82,6 +82,14 @@ impl Drop for Mapping {
 #[derive(Debug)]
 pub struct KvmSkipFlag(Arc<Mapping>);
 
+impl KvmSkipFlag {
+    /// Whether the next KVM_RUN only finishes pending I/O. For the vCPU's thread: what others set may
+    /// come at any moment.
+    pub fn is_set(&self) -> bool {
+        self.0.immediate_exit().load(Ordering::Acquire) != 0
+    }
+}
+
 impl SkipFlag for KvmSkipFlag {
     fn set(&self) {
         // Release, so that what the setter did before is not seen after it. KVM needs no more: a
@@ -277,8 +285,10 @@ mod tests {
         let flag = area.immediate_exit();
         drop(area);
         flag.set();
+        assert!(flag.is_set());
         assert_eq!(flag.0.immediate_exit().load(Ordering::Relaxed), 1);
         flag.clear();
+        assert!(!flag.is_set());
         assert_eq!(flag.0.immediate_exit().load(Ordering::Relaxed), 0);
     }
 
