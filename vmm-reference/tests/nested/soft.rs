@@ -59,7 +59,7 @@ fn wait(l1: &SoftL1, wanted: impl Fn(&Shared) -> bool) -> Shared {
             return self::shared(&l1.memory);
         }
         let goes_on = shared.end == 0 && begin.elapsed() < LIMIT;
-        assert!(goes_on, "{shared:x?} {:?}", l1.first.get());
+        assert!(goes_on, "{shared:x?} {:?} {}", l1.first.get(), l1.tell());
         thread::yield_now();
     }
 }

@@ -101,6 +101,23 @@ impl SoftL1 {
         }
     }
 
+    /// Where the vCPU is, at two moments: for somebody who has to find out why it does not go on.
+    pub fn tell(&self) -> String {
+        let mut told = String::new();
+        for _ in 0..2 {
+            let closure = |vcpu: &mut SoftVcpu<SoftWorld>| {
+                let fd = vcpu.running().fd();
+                format!("{vcpu:?} {:x?} {:?}", fd.get_regs(), fd.get_vcpu_events())
+            };
+            match self.thread.handle().call(Deadline::after(LIMIT), closure) {
+                Ok(state) => told.push_str(&state),
+                Err(error) => told.push_str(&error.to_string()),
+            }
+            told.push('\n');
+        }
+        told
+    }
+
     /// Tells L1 to come to its end, and waits for it.
     pub fn end(self) -> (Shared, SoftStatistics) {
         let stop = GuestAddress(storm::STOP);
