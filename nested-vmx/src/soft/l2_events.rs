@@ -94,15 +94,20 @@ impl<W: World> SoftVcpu<W> {
             return Ok(None);
         }
         // L1 wants it: it did not happen in L2.
+        self.unwind_exception(before, stack);
+        let information =
+            ExitInformation::event(ExitReason::EXCEPTION_OR_NMI, exception.event, qualification);
+        self.exit(information, vectoring)
+    }
+
+    /// L2 is as before the exception in whose handler it stands.
+    pub(super) fn unwind_exception(&mut self, before: &CpuState, stack: Option<&BelowStack>) {
         let pushed_at = self.state.rsp();
         self.restore(before);
         if let Some(stack) = stack.filter(|stack| stack.contains(pushed_at)) {
             // Where nothing can be written, nothing was.
             let _ = self.with_space(|_, space| space.write(stack.linear, &stack.bytes));
         }
-        let information =
-            ExitInformation::event(ExitReason::EXCEPTION_OR_NMI, exception.event, qualification);
-        self.exit(information, vectoring)
     }
 
     /// The exception in whose handler the guest stands with this frame, and its error code.

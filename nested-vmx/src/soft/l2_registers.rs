@@ -4,11 +4,16 @@
 //! TSC with L1's offset.
 
 use super::error::SoftError;
+use super::idt::vector;
 use super::instruction::Fetched;
+use super::state::LOW;
+use super::step_l2::Instead;
 use super::vcpu::{Out, SoftVcpu};
 use super::world::World;
-use crate::controls::PrimaryControls;
-use crate::vmcs::Field;
+use crate::controls::{PrimaryControls, SecondaryControls};
+use crate::l0::PendingException;
+use crate::operand::Mode;
+use crate::registers::{cr0, cr4};
 
 impl<W: World> SoftVcpu<W> {
     /// A control register as L2 reads it.
@@ -41,21 +46,40 @@ impl<W: World> SoftVcpu<W> {
             0 => (vmcs.guest_cr0(), vmcs.cr0_guest_host_mask()),
             _ => (vmcs.guest_cr4(), vmcs.cr4_guest_host_mask()),
         };
-        let wanted = self.state.register(gpr);
+        let wanted = match self.state.mode() {
+            Mode::Bits64 => self.state.register(gpr),
+            _ => self.state.register(gpr) & LOW,
+        };
         let merged = real & mask | wanted & !mask;
-        // VMXE is not KVM's.
-        let vmxe = match cr {
-            4 => crate::registers::cr4::VMXE,
+        if !self.is_allowed_in_vmx(cr, merged) {
+            let fault = PendingException::fault(vector::GENERAL_PROTECTION, Some(0));
+            return Ok(self.raise_in_l2(fault));
+        }
+        // VMXE is not KVM's. In VMX operation it stays set.
+        let value = match cr {
+            4 => merged & !cr4::VMXE,
+            _ => merged,
+        };
+        self.step_with(fetched, Some(Instead { gpr, value }))
+    }
+
+    /// Whether VMX operation lets a control register have this value (SDM volume 3, sections 25.8 and
+    /// 27.3).
+    fn is_allowed_in_vmx(&self, cr: u8, value: u64) -> bool {
+        let capabilities = self.vmx.capabilities();
+        let vmcs12 = self.vmx.vmcs12();
+        let (must, may) = match cr {
+            0 => (capabilities.cr0_fixed0, capabilities.cr0_fixed1),
+            _ => (capabilities.cr4_fixed0, capabilities.cr4_fixed1),
+        };
+        let unrestricted = vmcs12
+            .secondary()
+            .contains(SecondaryControls::UNRESTRICTED_GUEST);
+        let free = match cr {
+            0 if unrestricted => cr0::PE | cr0::PG,
             _ => 0,
         };
-        self.state.set_register(gpr, merged & !vmxe);
-        let out = self.step_natively(fetched)?;
-        self.state.set_register(gpr, wanted);
-        if cr == 4 {
-            let value = self.state.vmcs.guest_cr4() & !vmxe | merged & vmxe;
-            self.state.vmcs.write(Field::GuestCr4, value);
-        }
-        Ok(out)
+        value & must & !free == must & !free && value & !may == 0
     }
 
     /// What L2 reads of the TSC is L1's with L1's offset.

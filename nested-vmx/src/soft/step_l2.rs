@@ -23,6 +23,13 @@ use crate::registers::{interruptibility, rflags};
 /// DR6.BS: a single step.
 const DR6_BS: u64 = 1 << 14;
 
+/// A register's value while one instruction is executed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Instead {
+    pub(super) gpr: usize,
+    pub(super) value: u64,
+}
+
 impl<W: World> SoftVcpu<W> {
     /// L2 executes one instruction, or exits instead.
     pub(crate) fn step_l2(&mut self) -> Result<Option<Out>, SoftError> {
@@ -161,7 +168,22 @@ impl<W: World> SoftVcpu<W> {
 
     /// L2 executes an instruction itself.
     pub(super) fn step_natively(&mut self, fetched: &Fetched) -> Result<Option<Out>, SoftError> {
+        self.step_with(fetched, None)
+    }
+
+    /// As [`Self::step_natively`], with another value in one register until the instruction is
+    /// executed. Nobody sees that value: an exception is raised anew, with the register as it was.
+    pub(super) fn step_with(
+        &mut self,
+        fetched: &Fetched,
+        instead: Option<Instead>,
+    ) -> Result<Option<Out>, SoftError> {
         self.prepare_handlers();
+        let own = instead.map(|Instead { gpr, value }| {
+            let own = self.state.register(gpr);
+            self.state.set_register(gpr, value);
+            (gpr, own)
+        });
         let stack = self.with_space(|state, space| {
             // Once more, since what was looked up last is what L2 gets to see.
             let _ = space.check(
@@ -192,6 +214,12 @@ impl<W: World> SoftVcpu<W> {
             }
             Came::Shutdown => {
                 self.restore(&before);
+                if own.is_some() {
+                    self.give_back(own);
+                    // What the register had meanwhile may be no stack for an exception.
+                    let fault = PendingException::fault(vector::GENERAL_PROTECTION, Some(0));
+                    return Ok(self.raise_in_l2(fault));
+                }
                 return self.exit(ExitInformation::new(ExitReason::TRIPLE_FAULT), None);
             }
             _ => {}
@@ -210,6 +238,7 @@ impl<W: World> SoftVcpu<W> {
         let is_next = self.state.rip() == before.rip().wrapping_add(fetched.length());
         let arrived = !is_next && self.back_to_stop();
         if came == Came::Interrupted && !arrived && self.state.rip() == before.rip() {
+            self.give_back(own);
             return Ok(None);
         }
         let frame = self.pushed_frame(&before, fetched.length());
@@ -219,10 +248,23 @@ impl<W: World> SoftVcpu<W> {
         if let Some(frame) = frame.filter(|_| is_exception)
             && let Some((vector, error_code)) = self.vector_of(&frame, &before)
         {
+            if own.is_some() {
+                self.unwind_exception(&before, stack.as_ref());
+                self.give_back(own);
+                return Ok(self.raise_in_l2(PendingException::fault(vector, error_code)));
+            }
             return self.exception(vector, error_code, None, &before, stack.as_ref());
         }
+        self.give_back(own);
         self.l2_executed(&before)?;
         Ok(None)
+    }
+
+    /// A register that had another value for an instruction.
+    fn give_back(&mut self, own: Option<(usize, u64)>) {
+        if let Some((gpr, own)) = own {
+            self.state.set_register(gpr, own);
+        }
     }
 
     /// L2 has executed an instruction.

@@ -19,6 +19,7 @@ mod modes;
 mod operands;
 mod outside;
 mod reach;
+mod registers;
 mod routines;
 mod tables;
 mod vmcs12;
