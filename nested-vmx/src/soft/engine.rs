@@ -48,19 +48,22 @@ pub(crate) enum Came {
     Shutdown,
     /// KVM's emulator lacks the instruction at RIP.
     Emulation,
+    /// KVM cannot deliver an event: an access of its delivery leads to what KVM takes for no memory.
+    Undelivered,
     /// Something for the VMM: [`KvmVcpu::last_exit`] has it.
     Vmm,
     /// A kick, before or after it was entered.
     Interrupted,
 }
 
-/// What KVM does next with an event that was given to it.
+/// What became of the events that KVM was to deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// The guest has it.
+    /// The guest has them.
     Done,
-    /// It was not delivered, and is KVM's no more.
-    TakenBack,
+    /// This one was not delivered, and is KVM's no more: the one that was given to it, or an exception
+    /// of the guest's.
+    Left(Event),
 }
 
 /// What ends the execution of one instruction.
@@ -284,17 +287,19 @@ impl Engine {
             .fd()
             .get_vcpu_events()
             .map_err(SoftError::kvm("KVM_GET_VCPU_EVENTS"))?;
-        let waits = events.exception.injected != 0
-            || events.interrupt.injected != 0
-            || events.nmi.injected != 0
-            || events.nmi.pending != 0;
-        if waits || events.nmi.masked != 0 {
+        let exception = &events.exception;
+        let left = if exception.injected != 0 || exception.pending != 0 {
+            let code = (exception.has_error_code != 0).then_some(exception.error_code);
+            Some(Event::exception(exception.nr, code))
+        } else if events.nmi.injected != 0 || events.nmi.pending != 0 {
+            Some(Event::NMI)
+        } else {
+            (events.interrupt.injected != 0).then(|| Event::external_interrupt(events.interrupt.nr))
+        };
+        if left.is_some() || events.nmi.masked != 0 {
             self.set_events(&kvm_vcpu_events::default())?;
         }
-        Ok(match waits {
-            true => Delivery::TakenBack,
-            false => Delivery::Done,
-        })
+        Ok(left.map_or(Delivery::Done, Delivery::Left))
     }
 
     fn debugging(&mut self, wanted: Debugging) -> Result<(), SoftError> {
@@ -397,6 +402,8 @@ impl Engine {
 fn came(exit: &Exit<'_>) -> Came {
     /// KVM_INTERNAL_ERROR_EMULATION.
     const EMULATION: u32 = 1;
+    /// KVM_INTERNAL_ERROR_DELIVERY_EV.
+    const DELIVERY: u32 = 3;
     match exit {
         Exit::Hlt => Came::Halt,
         Exit::Debug(_) => Came::Step,
@@ -406,6 +413,9 @@ fn came(exit: &Exit<'_>) -> Came {
             suberror: EMULATION,
             ..
         } => Came::Emulation,
+        Exit::InternalError {
+            suberror: DELIVERY, ..
+        } => Came::Undelivered,
         _ => Came::Vmm,
     }
 }

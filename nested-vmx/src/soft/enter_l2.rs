@@ -2,12 +2,15 @@
 
 //! L2 is entered for as little as possible: with the event that is injected, and with nothing else.
 
+use alloc::boxed::Box;
+
 use super::below_stack::BelowStack;
 use super::engine::{Came, Delivery};
 use super::error::SoftError;
 use super::idt::{self, Obstacle, vector};
+use super::operands::all_tables;
 use super::state::{CpuState, Stale};
-use super::vcpu::{Entering, Io, Out, SoftVcpu};
+use super::vcpu::{Behind, Entering, Io, On, Out, SoftVcpu};
 use super::world::World;
 use crate::controls::PrimaryControls;
 use crate::exit_reason::ExitReason;
@@ -22,6 +25,17 @@ enum Arrival {
     Handler,
     /// The handler of an exception that its delivery caused.
     Exception(u8, Option<u32>),
+}
+
+fn block_nmis_behind(event: &Event, state: &mut CpuState) {
+    if event.kind == EventType::Nmi {
+        state.set_blocking(state.blocking() | interruptibility::NMI);
+    }
+}
+
+/// Whether KVM could not deliver the event, and will not be able to.
+fn is_undelivered(came: Option<Came>, delivery: Delivery) -> bool {
+    matches!(came, Some(Came::Emulation | Came::Undelivered)) && delivery != Delivery::Done
 }
 
 impl<W: World> SoftVcpu<W> {
@@ -58,7 +72,6 @@ impl<W: World> SoftVcpu<W> {
             let next = self.state.linear_rip();
             self.stop_at(&[next]);
         }
-        self.show_pages()?;
         if let Some(event) = &how.injection {
             if let Some(payload) = how.payload {
                 self.set_payload(event, payload);
@@ -71,36 +84,37 @@ impl<W: World> SoftVcpu<W> {
                 self.state.set_rip(next);
             }
         }
-        let engine = self.on.of(&mut self.whole, &mut self.for_view);
-        engine.write(&mut self.state)?;
-        if let Some(event) = &how.injection {
-            engine.inject(event)?;
+        let (mut came, mut delivery) = self.enter_once(how)?;
+        if self.on == On::View && is_undelivered(came, delivery) {
+            // KVM takes for no memory what L2 was not shown.
+            self.with_space(all_tables);
+            self.state.changed(Stale::All);
+            (came, delivery) = self.enter_once(how)?;
         }
-        let came = match (self.entering, how.injection) {
-            (Entering::UntilKicked, None) => Some(engine.run(false)?),
-            _ => engine.run_briefly()?,
-        };
-        let delivery = engine.take_back()?;
         let Some(came) = came else {
             self.restore(&before);
             return Ok(Some(Out::Interrupted));
         };
-        if came == Came::Shutdown {
+        // What KVM cannot deliver even so, no processor could.
+        if came == Came::Shutdown || is_undelivered(Some(came), delivery) {
             self.restore(&before);
             return self.exit(ExitInformation::new(ExitReason::TRIPLE_FAULT), None);
         }
         if came == Came::Vmm {
             // A device's memory as a stack: L2 goes on when the VMM has done its part.
-            self.io = Io::Pending;
+            self.io = Io::Pending(match delivery {
+                Delivery::Done => Behind::Delivery(how.injection),
+                Delivery::Left(_) => Behind::Again(Box::new(before)),
+            });
             return Ok(Some(Out::Exit));
         }
-        engine.read(&mut self.state)?;
+        self.read_registers()?;
         self.back_to_stop();
         let Some(event) = how.injection else {
             self.returned(None);
             return Ok(None);
         };
-        if delivery == Delivery::TakenBack {
+        if delivery != Delivery::Done {
             self.restore(&before);
             self.returned(Some(event));
             return Ok(None);
@@ -111,18 +125,38 @@ impl<W: World> SoftVcpu<W> {
                 self.exception(vector, error_code, Some(event), &before, stack.as_ref())
             }
             Arrival::Handler => {
-                if event.kind == EventType::Nmi {
-                    self.state
-                        .set_blocking(self.state.blocking() | interruptibility::NMI);
-                }
                 // With the monitor trap flag, the exit comes before the handler's first instruction.
                 if self.traps() {
+                    block_nmis_behind(&event, &mut self.state);
                     return self.exit(ExitInformation::new(ExitReason::MONITOR_TRAP_FLAG), None);
                 }
-                self.returned(None);
+                self.event_delivered(Some(event));
                 Ok(None)
             }
         }
+    }
+
+    /// L2 has the event that was injected, and has executed nothing.
+    pub(super) fn event_delivered(&mut self, event: Option<Event>) {
+        if let Some(event) = event {
+            block_nmis_behind(&event, &mut self.state);
+        }
+        self.returned(None);
+    }
+
+    /// Has KVM enter L2, with the event if there is one. What it has not delivered is taken back.
+    fn enter_once(&mut self, how: &EnterL2) -> Result<(Option<Came>, Delivery), SoftError> {
+        self.show_pages()?;
+        let engine = self.on.of(&mut self.whole, &mut self.for_view);
+        engine.write(&mut self.state)?;
+        if let Some(event) = &how.injection {
+            engine.inject(event)?;
+        }
+        let came = match (self.entering, how.injection) {
+            (Entering::UntilKicked, None) => Some(engine.run(false)?),
+            _ => engine.run_briefly()?,
+        };
+        Ok((came, engine.take_back()?))
     }
 
     fn traps(&self) -> bool {

@@ -6,8 +6,8 @@
 use super::error::SoftError;
 use super::idt::vector;
 use super::instruction::Fetched;
+use super::native_l2::Instead;
 use super::state::LOW;
-use super::step_l2::Instead;
 use super::vcpu::{Out, SoftVcpu};
 use super::world::World;
 use crate::controls::{PrimaryControls, SecondaryControls};

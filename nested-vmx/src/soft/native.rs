@@ -8,7 +8,7 @@ use super::engine::Came;
 use super::error::SoftError;
 use super::instruction::{Fetched, Kind, near_return};
 use super::l2_events::PushedFrame;
-use super::vcpu::{Activity, Io, Out, SoftVcpu};
+use super::vcpu::{Activity, Behind, Io, Out, SoftVcpu};
 use super::world::World;
 use crate::operand::Mode;
 use crate::registers::{interruptibility, rflags};
@@ -25,8 +25,8 @@ impl<W: World> SoftVcpu<W> {
         if stopped {
             self.sites.set(self.world.memory(), fetched.physical);
         }
-        if came == Came::Vmm {
-            self.io = Io::Pending;
+        if matches!(came, Came::Vmm | Came::Undelivered) {
+            self.io = Io::Pending(Behind::Nothing);
             return Ok(Some(Out::Exit));
         }
         self.whole.read(&mut self.state)?;

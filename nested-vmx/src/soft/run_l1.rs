@@ -8,7 +8,7 @@ use super::engine::{Came, Delivery};
 use super::error::SoftError;
 use super::instruction::{Fetched, Kind};
 use super::scan::{is_stop, needs_l0};
-use super::vcpu::{Activity, Catch, Io, On, Out, SoftVcpu};
+use super::vcpu::{Activity, Behind, Catch, Io, On, Out, SoftVcpu};
 use super::world::World;
 use crate::interruption::{Event, EventType};
 use crate::registers::{interruptibility, rflags};
@@ -87,10 +87,11 @@ impl<W: World> SoftVcpu<W> {
         self.whole.write(&mut self.state)?;
         self.whole.inject(&event)?;
         let came = self.whole.run(false)?;
-        if self.whole.take_back()? == Delivery::TakenBack {
-            self.for_l1 = Some(event);
-        } else {
-            self.state.end_shadow();
+        match self.whole.take_back()? {
+            Delivery::Left(left) if left.vector == event.vector => self.for_l1 = Some(event),
+            // An exception that the delivery has caused stands in for the event.
+            Delivery::Left(left) => self.for_l1 = Some(left),
+            Delivery::Done => self.state.end_shadow(),
         }
         self.after_l1(came)
     }
@@ -105,8 +106,8 @@ impl<W: World> SoftVcpu<W> {
 
     /// L1 came back.
     pub(super) fn after_l1(&mut self, came: Came) -> Result<Option<Out>, SoftError> {
-        if came == Came::Vmm {
-            self.io = Io::Pending;
+        if matches!(came, Came::Vmm | Came::Undelivered) {
+            self.io = Io::Pending(Behind::Nothing);
             return Ok(Some(Out::Exit));
         }
         self.whole.read(&mut self.state)?;

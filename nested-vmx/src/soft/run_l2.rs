@@ -158,11 +158,8 @@ impl<W: World> SoftVcpu<W> {
     /// Makes what L0 has walked through visible to L2.
     pub(super) fn show_pages(&mut self) -> Result<(), SoftError> {
         if self.on == On::View {
-            for mapping in core::mem::take(&mut self.pages) {
-                self.view.show(&mapping)?;
-                // What is a device's is looked up again when L2 accesses it.
-                self.pages.push(mapping);
-            }
+            let pages = core::mem::take(&mut self.pages);
+            self.view.show_all(&pages)?;
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ pub struct SoftStatistics {
     pub l1_steps: u64,
     /// Instructions of L2 that were executed, one by one.
     pub l2_steps: u64,
+    /// Instructions of L2 that KVM could not emulate: L2 was given #UD.
+    pub l2_not_emulated: u64,
     /// Entries to L2 with an event of L1's that waited: made by immediate exits.
     pub immediate_exits: u64,
     /// Events that were delivered to L2.

@@ -2,18 +2,14 @@
 
 //! L2 executes one instruction, looked at before.
 
-use alloc::boxed::Box;
-
-use super::below_stack::BelowStack;
-use super::engine::Came;
 use super::error::SoftError;
 use super::exits;
 use super::idt::vector;
 use super::instruction::{Fetched, Kind};
-use super::operands::{operands, tables};
+use super::operands::operands;
 use super::space::Fault;
 use super::state::CpuState;
-use super::vcpu::{Io, Out, SoftVcpu};
+use super::vcpu::{Out, SoftVcpu};
 use super::world::World;
 use crate::controls::SecondaryControls;
 use crate::exit_reason::ExitReason;
@@ -22,13 +18,6 @@ use crate::registers::{interruptibility, rflags};
 
 /// DR6.BS: a single step.
 const DR6_BS: u64 = 1 << 14;
-
-/// A register's value while one instruction is executed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Instead {
-    pub(super) gpr: usize,
-    pub(super) value: u64,
-}
 
 impl<W: World> SoftVcpu<W> {
     /// L2 executes one instruction, or exits instead.
@@ -164,107 +153,6 @@ impl<W: World> SoftVcpu<W> {
         self.returned(None);
         self.vmx.instruction_emulated();
         None
-    }
-
-    /// L2 executes an instruction itself.
-    pub(super) fn step_natively(&mut self, fetched: &Fetched) -> Result<Option<Out>, SoftError> {
-        self.step_with(fetched, None)
-    }
-
-    /// As [`Self::step_natively`], with another value in one register until the instruction is
-    /// executed. Nobody sees that value: an exception is raised anew, with the register as it was.
-    pub(super) fn step_with(
-        &mut self,
-        fetched: &Fetched,
-        instead: Option<Instead>,
-    ) -> Result<Option<Out>, SoftError> {
-        self.prepare_handlers();
-        let own = instead.map(|Instead { gpr, value }| {
-            let own = self.state.register(gpr);
-            self.state.set_register(gpr, value);
-            (gpr, own)
-        });
-        let stack = self.with_space(|state, space| {
-            // Once more, since what was looked up last is what L2 gets to see.
-            let _ = space.check(
-                state.linear_rip(),
-                fetched.instruction.len(),
-                crate::paging::Access::Fetch,
-            );
-            let _ = operands(fetched, state, space);
-            let _ = tables(state, space);
-            BelowStack::read(state, space)
-        });
-        self.show_pages()?;
-        self.statistics.l2_steps += 1;
-        let limit = self.stop_behind(fetched);
-        let before = self.state.clone();
-        let stopped = self.sites.lift(self.world.memory(), fetched.physical);
-        let engine = self.on.of(&mut self.whole, &mut self.for_view);
-        engine.write(&mut self.state)?;
-        let came = engine.one(limit)?;
-        if stopped {
-            self.sites.set(self.world.memory(), fetched.physical);
-        }
-        match came {
-            Came::Vmm => {
-                self.l2_before = Some(Box::new(before));
-                self.io = Io::Pending;
-                return Ok(Some(Out::Exit));
-            }
-            Came::Shutdown => {
-                self.restore(&before);
-                if own.is_some() {
-                    self.give_back(own);
-                    // What the register had meanwhile may be no stack for an exception.
-                    let fault = PendingException::fault(vector::GENERAL_PROTECTION, Some(0));
-                    return Ok(self.raise_in_l2(fault));
-                }
-                return self.exit(ExitInformation::new(ExitReason::TRIPLE_FAULT), None);
-            }
-            _ => {}
-        }
-        let engine = self.on.of(&mut self.whole, &mut self.for_view);
-        engine.read(&mut self.state)?;
-        // An exception has led L2 to a handler in a page that it does not see yet, and that KVM takes
-        // for no memory. Otherwise it is the instruction itself.
-        if came == Came::Emulation && self.state.rip() == before.rip() {
-            return Ok(Some(Out::Exit));
-        }
-        if matches!(fetched.kind(), Kind::Wrmsr | Kind::MovDr { .. }) {
-            engine.read_slow(&mut self.state)?;
-        }
-        // A step that ends behind a stop has gone over it, unless it was this very instruction.
-        let is_next = self.state.rip() == before.rip().wrapping_add(fetched.length());
-        let arrived = !is_next && self.back_to_stop();
-        if came == Came::Interrupted && !arrived && self.state.rip() == before.rip() {
-            self.give_back(own);
-            return Ok(None);
-        }
-        let frame = self.pushed_frame(&before, fetched.length());
-        self.hide_step(fetched, &before, frame);
-        self.state.end_shadow();
-        let is_exception = fetched.instruction.mnemonic() != iced_x86::Mnemonic::Int;
-        if let Some(frame) = frame.filter(|_| is_exception)
-            && let Some((vector, error_code)) = self.vector_of(&frame, &before)
-        {
-            if own.is_some() {
-                self.unwind_exception(&before, stack.as_ref());
-                self.give_back(own);
-                return Ok(self.raise_in_l2(PendingException::fault(vector, error_code)));
-            }
-            return self.exception(vector, error_code, None, &before, stack.as_ref());
-        }
-        self.give_back(own);
-        self.l2_executed(&before)?;
-        Ok(None)
-    }
-
-    /// A register that had another value for an instruction.
-    fn give_back(&mut self, own: Option<(usize, u64)>) {
-        if let Some((gpr, own)) = own {
-            self.state.set_register(gpr, own);
-        }
     }
 
     /// L2 has executed an instruction.

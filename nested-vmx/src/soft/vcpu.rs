@@ -12,6 +12,7 @@ use vcpu_runner::{Exit, RunError, Vcpu};
 use super::engine::{Came, Engine};
 use super::error::SoftError;
 use super::idt::Handlers;
+use super::l2_access::{self, Settled};
 use super::msrs::SharedMsrs;
 use super::scan::Scanned;
 use super::sites::{Sites, Unpatched};
@@ -80,11 +81,24 @@ pub(crate) enum Activity {
 }
 
 /// Whether the last exit's I/O is finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Io {
     Finished,
     /// The VMM has an exit of the guest's.
-    Pending,
+    Pending(Behind),
+}
+
+/// What is done when the I/O is.
+#[derive(Clone, Debug)]
+pub(crate) enum Behind {
+    /// An instruction of L1's.
+    Nothing,
+    /// What was begun with these registers begins anew.
+    Again(Box<CpuState>),
+    /// L2's instruction, before which the registers were these.
+    Instruction(Box<CpuState>),
+    /// The delivery of an event to L2.
+    Delivery(Option<Event>),
 }
 
 /// Why the loop goes back to the VMM.
@@ -127,10 +141,8 @@ pub struct SoftVcpu<W: World> {
     pub(crate) io: Io,
     /// What L1 gets with its next entry.
     pub(crate) for_l1: Option<Event>,
-    /// The pages that L2's last instruction went through.
+    /// The pages that L2's next instruction goes through, as far as that is foreseen.
     pub(crate) pages: vec::Vec<Mapping>,
-    /// L2's instruction that makes the I/O that is pending.
-    pub(crate) l2_before: Option<Box<CpuState>>,
     pub(crate) skip: Arc<SoftSkipFlag>,
     pub(crate) statistics: SoftStatistics,
     error: Option<SoftError>,
@@ -220,7 +232,6 @@ impl<W: World> SoftVcpu<W> {
             io: Io::Finished,
             for_l1: None,
             pages: vec::Vec::new(),
-            l2_before: None,
             skip: Arc::new(skip),
             statistics: SoftStatistics::default(),
             error: None,
@@ -280,6 +291,12 @@ impl<W: World> SoftVcpu<W> {
 
     pub(crate) fn engine_mut(&mut self) -> &mut Engine {
         self.on.of(&mut self.whole, &mut self.for_view)
+    }
+
+    /// Takes the registers from the vCPU that runs.
+    pub(crate) fn read_registers(&mut self) -> Result<(), SoftError> {
+        let engine = self.on.of(&mut self.whole, &mut self.for_view);
+        engine.read(&mut self.state)
     }
 
     /// The vCPU that runs from now on, with the registers that no VMCS has.
@@ -365,13 +382,14 @@ impl<W: World> SoftVcpu<W> {
 
     fn turn(&mut self) -> Result<Out, SoftError> {
         loop {
-            if self.io == Io::Pending {
+            if matches!(self.io, Io::Pending(_)) {
                 let skip = Arc::clone(&self.skip);
-                match self.engine_mut().finish_io(&skip)? {
-                    Came::Interrupted => self.io = Io::Finished,
-                    _ => return Ok(Out::Exit),
+                if self.engine_mut().finish_io(&skip)? != Came::Interrupted {
+                    return Ok(Out::Exit);
                 }
-                self.after_io()?;
+                if let Io::Pending(behind) = core::mem::replace(&mut self.io, Io::Finished) {
+                    self.after_io(behind)?;
+                }
             }
             if self.skip.is_set() {
                 return Ok(Out::Interrupted);
@@ -428,13 +446,20 @@ impl<W: World> SoftVcpu<W> {
     }
 
     /// The registers as they are now that the I/O of an exit is finished.
-    fn after_io(&mut self) -> Result<(), SoftError> {
-        let engine = self.on.of(&mut self.whole, &mut self.for_view);
-        engine.read(&mut self.state)?;
+    fn after_io(&mut self, behind: Behind) -> Result<(), SoftError> {
+        self.read_registers()?;
         self.state.end_shadow();
-        match self.l2_before.take() {
-            Some(before) => self.l2_executed(&before),
-            None => Ok(()),
+        match behind {
+            Behind::Nothing => Ok(()),
+            Behind::Again(before) => {
+                self.restore(&before);
+                Ok(())
+            }
+            Behind::Instruction(before) => self.l2_executed(&before),
+            Behind::Delivery(event) => {
+                self.event_delivered(event);
+                Ok(())
+            }
         }
     }
 }
@@ -473,22 +498,25 @@ impl<W: World> Vcpu for SoftVcpu<W> {
     }
 
     fn run(&mut self) -> Result<Exit<'_>, RunError> {
-        match self.turn() {
-            Ok(Out::Halt) => Ok(Exit::Hlt),
-            Ok(Out::Shutdown) => Ok(Exit::Shutdown),
-            Ok(Out::Interrupted) => Err(RunError::Interrupted),
-            Ok(Out::Exit) => {
-                let pages = match self.on {
-                    On::View => core::mem::take(&mut self.pages),
-                    On::Whole => vec::Vec::new(),
-                };
-                let exit = self.engine_mut().vcpu_mut().last_exit()?;
-                Ok(with_l1_address(exit, &pages))
-            }
-            Err(SoftError::Run(error)) => Err(error),
-            Err(error) => {
-                self.error = Some(error);
-                Err(RunError::Failed(libc_eio()))
+        loop {
+            let settled = match self.turn() {
+                Ok(Out::Halt) => return Ok(Exit::Hlt),
+                Ok(Out::Shutdown) => return Ok(Exit::Shutdown),
+                Ok(Out::Interrupted) => return Err(RunError::Interrupted),
+                Ok(Out::Exit) => self.settle(),
+                Err(error) => Err(error),
+            };
+            match settled {
+                Ok(Settled::Done) => {}
+                Ok(settled) => {
+                    let exit = self.engine_mut().vcpu_mut().last_exit()?;
+                    return Ok(l2_access::at(exit, settled));
+                }
+                Err(SoftError::Run(error)) => return Err(error),
+                Err(error) => {
+                    self.error = Some(error);
+                    return Err(RunError::Failed(libc_eio()));
+                }
             }
         }
     }
@@ -497,29 +525,6 @@ impl<W: World> Vcpu for SoftVcpu<W> {
 /// EIO, as the runner wants a number.
 const fn libc_eio() -> i32 {
     5
-}
-
-/// An access to a device, with the address in L1 where L2's is another.
-fn with_l1_address<'a>(exit: Exit<'a>, pages: &[Mapping]) -> Exit<'a> {
-    let in_l1 = |address: u64| {
-        let page = pages
-            .iter()
-            .find(|page| page.guest_physical >> 12 == address >> 12);
-        page.map_or(address, |page| {
-            page.translation.address & !0xfff | address & 0xfff
-        })
-    };
-    match exit {
-        Exit::MmioRead { address, data } => Exit::MmioRead {
-            address: in_l1(address),
-            data,
-        },
-        Exit::MmioWrite { address, data } => Exit::MmioWrite {
-            address: in_l1(address),
-            data,
-        },
-        other => other,
-    }
 }
 
 impl<W: World> core::fmt::Debug for SoftVcpu<W> {

@@ -29,7 +29,12 @@ pub(crate) struct View {
     /// one again, since the slots of its parts have to make room for that.
     partial: BTreeSet<(u64, u64)>,
     free: Vec<u32>,
+    /// How often everything was given up.
+    clears: u64,
 }
+
+/// How many large pages are remembered that are partly memory. There are as many as L1 likes.
+const MOST_PARTIAL: usize = 1024;
 
 impl View {
     pub(crate) fn new(memory: Box<dyn L2Memory>) -> Self {
@@ -39,12 +44,25 @@ impl View {
             mapped: BTreeMap::new(),
             partial: BTreeSet::new(),
             free,
+            clears: 0,
         }
+    }
+
+    /// Makes all of these pages what EPT12 says, so that they are there together: L2's next
+    /// instruction needs them.
+    pub(crate) fn show_all(&mut self, mappings: &[Mapping]) -> Result<(), SoftError> {
+        let clears = self.clears;
+        mappings.iter().try_for_each(|mapping| self.show(mapping))?;
+        if self.clears != clears {
+            // Slots ran out, and some of these went with the others.
+            mappings.iter().try_for_each(|mapping| self.show(mapping))?;
+        }
+        Ok(())
     }
 
     /// Makes the page of `mapping` what EPT12 says. An address that is no memory of L1's gets no
     /// slot: an access to it is a device's.
-    pub(crate) fn show(&mut self, mapping: &Mapping) -> Result<(), SoftError> {
+    fn show(&mut self, mapping: &Mapping) -> Result<(), SoftError> {
         let at = mapping.guest_physical & !(PAGE - 1);
         let l1 = mapping.translation.address & !(PAGE - 1);
         let writable = is_writable(&mapping.translation);
@@ -62,6 +80,9 @@ impl View {
             self.drop_range(whole.0, size)?;
             if self.map(whole.0, whole.1, size, writable)? {
                 return Ok(());
+            }
+            if self.partial.len() >= MOST_PARTIAL {
+                self.partial.clear();
             }
             self.partial.insert(whole);
         }
@@ -142,6 +163,7 @@ impl View {
             self.drop_at(start)?;
         }
         self.partial.clear();
+        self.clears += 1;
         Ok(())
     }
 }
@@ -275,6 +297,27 @@ mod tests {
         }
         view.clear().unwrap();
         assert!(slots.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_one_instruction_needs_is_there_together() {
+        let (mut view, slots) = view();
+        let all = Permissions::all();
+        let pages = |numbers: std::ops::Range<u64>| -> Vec<Mapping> {
+            numbers
+                .map(|page| mapping(page * PAGE, page * PAGE, PageSize::Size4K, all))
+                .collect()
+        };
+        for first in [0, 3, 1, 5] {
+            view.show_all(&pages(first..first + 3)).unwrap();
+            let slots = slots.lock().unwrap();
+            for page in first..first + 3 {
+                assert!(
+                    slots.values().any(|slot| slot.0 == page * PAGE),
+                    "{slots:?}"
+                );
+            }
+        }
     }
 
     #[test]

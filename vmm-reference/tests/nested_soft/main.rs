@@ -22,4 +22,5 @@ mod reach;
 mod registers;
 mod routines;
 mod tables;
+mod unseen;
 mod vmcs12;

@@ -7,10 +7,11 @@ use nested_vmx::exit_reason::ExitReason;
 use nested_vmx::vmcs::Field;
 
 use crate::child::check;
-use crate::ept::{EPTP, LARGE, PAGE, put_identity};
+use crate::ept::{ALL, EPTP, LARGE, PAGE, put_identity};
 use crate::l1::{Controls, L1, emit};
 use crate::layout;
 use crate::tables::words;
+use crate::vmcs12::CR4;
 
 /// What L1 has in its memory, and what L2 writes.
 const PATTERN: u64 = 0x0123_4567_89ab_cdef;
@@ -162,6 +163,65 @@ fn without_ept_l2_reaches_what_l1_does() {
             l1.word("after", layout::L2_DATA + 8, after);
         }
         count_changed(&mut l1);
+        l1
+    });
+}
+
+/// Of 16 bytes KVM makes two accesses.
+#[test]
+fn l2_reaches_no_device_that_its_ept_does_not_lead_to() {
+    const OSFXSR: u64 = 1 << 9;
+    /// Its second half begins with the local APIC's version.
+    const ACROSS: u64 = layout::DEVICE + 0x28;
+    check(|| {
+        let mut l1 = L1::in_vmx();
+        put_identity(&mut l1);
+        let last_gib = layout::EPT_PDPT + 8 * 3;
+        let large = layout::EPT_SECOND_PD + 8 * (layout::DEVICE >> 21 & 0x1ff);
+        l1.store(last_gib, layout::EPT_SECOND_PD | ALL);
+        l1.store(large, layout::EPT_SECOND_PT | ALL);
+        l1.value("version", 1, |asm| {
+            emit!(asm,
+                mov(rdi, layout::DEVICE + 0x30);
+                mov(eax, dword_ptr(rdi));
+                cmp(eax, -1);
+                setne(al);
+                movzx(eax, al);
+            );
+        });
+        let program = l1.l2(|asm| {
+            emit!(asm,
+                mov(rdi, ACROSS);
+                movdqu(xmm0, xmmword_ptr(rdi));
+                movdqu(xmmword_ptr(layout::L2_DATA), xmm0);
+                movdqu(xmm0, xmmword_ptr(layout::L2_DATA + 32));
+                movdqu(xmmword_ptr(rdi), xmm0);
+                movdqu(xmm0, xmmword_ptr(rdi));
+                movdqu(xmmword_ptr(layout::L2_DATA + 16), xmm0);
+                vmcall();
+            );
+        });
+        for (name, leads_to, before, after) in [
+            ("nothing", layout::NOTHING, ONES, ONES),
+            ("memory", FILLED, 0x1111, 0),
+        ] {
+            l1.store(layout::EPT_SECOND_PT, leads_to | PAGE);
+            l1.store(FILLED + 0x28, 0x1111);
+            l1.store(FILLED + 0x30, 0x1111);
+            l1.invept();
+            l1.new_vmcs(
+                Controls::ept(),
+                &[
+                    (Field::EptPointer, EPTP),
+                    (Field::GuestRip, program),
+                    (Field::GuestCr4, CR4 | OSFXSR),
+                ],
+            );
+            l1.enter(name, ExitReason::VMCALL, &[]);
+            for (at, expected) in [(0, before), (8, before), (16, after), (24, after)] {
+                l1.word("word", layout::L2_DATA + at, expected);
+            }
+        }
         l1
     });
 }
