@@ -70,7 +70,7 @@ impl<W: World> SoftVcpu<W> {
         } else if self.entering == Entering::Briefly {
             // Nothing is delivered, so it is the next instruction that stops it.
             let next = self.state.linear_rip();
-            self.stop_at(&[next]);
+            self.stop_at(next);
         }
         if let Some(event) = &how.injection {
             if let Some(payload) = how.payload {

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use super::space::{Fault, Space};
-use super::state::CpuState;
+use super::state::{CpuState, LOW};
 use crate::interruption::{Event, EventType};
 use crate::l0::PendingException;
 use crate::operand::Mode;
@@ -120,13 +120,47 @@ impl Handlers {
             return Some(gate.offset);
         }
         let base = descriptor(gate.selector, state, space)?.base;
-        Some(base.wrapping_add(gate.offset) & 0xffff_ffff)
+        Some(base.wrapping_add(gate.offset) & LOW)
+    }
+
+    /// Where the code segments begin that addresses of handlers depend on.
+    pub(crate) fn bases(&self, state: &CpuState, space: &Space<'_>) -> Vec<(u16, u64)> {
+        if self.real || state.is_long() {
+            return Vec::new();
+        }
+        let mut selectors: Vec<u16> = (0..=255)
+            .filter_map(|vector| self.gate(vector))
+            .map(|gate| gate.selector)
+            .collect();
+        selectors.sort_unstable();
+        selectors.dedup();
+        let base = |selector| descriptor(selector, state, space).map(|found| found.base);
+        selectors
+            .into_iter()
+            .filter_map(|selector| Some((selector, base(selector)?)))
+            .collect()
     }
 }
 
 struct Descriptor {
     base: u64,
     dpl: u8,
+    /// It is a segment of 64-bit code.
+    is_long: bool,
+}
+
+/// The linear address of code in protected mode, if there is such a segment.
+pub(crate) fn code_address(
+    selector: u16,
+    offset: u64,
+    state: &CpuState,
+    space: &Space<'_>,
+) -> Option<u64> {
+    let found = descriptor(selector, state, space)?;
+    Some(match state.is_long() && found.is_long {
+        true => offset,
+        false => found.base.wrapping_add(offset) & LOW,
+    })
 }
 
 fn descriptor(selector: u16, state: &CpuState, space: &Space<'_>) -> Option<Descriptor> {
@@ -140,10 +174,11 @@ fn descriptor(selector: u16, state: &CpuState, space: &Space<'_>) -> Option<Desc
     }
     let mut bytes = [0; 8];
     space.read(table.wrapping_add(offset), &mut bytes).ok()?;
-    let [_, _, b0, b1, b2, access, _, b3] = bytes;
+    let [_, _, b0, b1, b2, access, flags, b3] = bytes;
     Some(Descriptor {
         base: u32::from_le_bytes([b0, b1, b2, b3]).into(),
         dpl: access >> 5 & 3,
+        is_long: flags >> 5 & 1 != 0,
     })
 }
 

@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 
 use super::below_stack::BelowStack;
 use super::error::SoftError;
-use super::exits;
 use super::idt::{self, Handlers, Obstacle, vector};
 use super::instruction::Fetched;
 use super::state::CpuState;
@@ -146,11 +145,10 @@ impl<W: World> SoftVcpu<W> {
             (true, false) => 4,
             (true, true) => 8,
         };
-        let stack = exits::segment_base(iced_x86::Register::SS, &self.state);
         let rsp = self.state.rsp();
         let mut bytes = [0; 32];
         let words = bytes.get_mut(..4 * size)?;
-        self.with_space(|_, space| space.read(stack.wrapping_add(rsp), words))
+        self.with_space(|state, space| space.read(state.linear_rsp(), words))
             .ok()?;
         let word = |at: usize| {
             let bytes = words.get(at * size..(at + 1) * size).unwrap_or_default();

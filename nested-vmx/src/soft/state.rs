@@ -233,6 +233,16 @@ impl CpuState {
         }
     }
 
+    /// The linear address of the top of the stack.
+    pub(crate) fn linear_rsp(&self) -> u64 {
+        if self.mode() == Mode::Bits64 {
+            return self.rsp();
+        }
+        let is_big = self.vmcs.guest_ss_ar_bytes() >> rights::BIG & 1 != 0;
+        let offset = self.rsp() & if is_big { LOW } else { 0xffff };
+        self.vmcs.guest_ss_base().wrapping_add(offset) & LOW
+    }
+
     /// What the guest's paging depends on.
     pub(crate) fn paging(&self, processor: Processor) -> PagingState {
         PagingState {

@@ -3,13 +3,71 @@
 //! Where the guest that runs stops: at L1's instructions that L0 has to see, at handlers, behind single
 //! instructions.
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 use super::engine::Limit;
-use super::idt::Handlers;
+use super::idt::{Handlers, code_address};
 use super::instruction::{Fetched, Kind};
+use super::sites::HLT;
+use super::space::Space;
 use super::state::LOW;
-use super::vcpu::{Catch, Prepared, SoftVcpu};
+use super::vcpu::{Catch, SoftVcpu};
 use super::world::World;
 use crate::operand::Mode;
+use crate::paging::Access;
+use crate::registers::rflags;
+
+const PAGE: usize = 4096;
+
+/// The handlers at which a guest stops, and where that was.
+#[derive(Debug, Default)]
+pub(crate) struct Stopped {
+    handlers: Handlers,
+    /// CR0, CR3, CR4.
+    paging: (u64, u64, u64),
+    bases: Vec<(u16, u64)>,
+    /// Where the handlers are, in ascending order.
+    addresses: Vec<u64>,
+    runs: Vec<Run>,
+    /// How often a stop had been taken away.
+    removals: u64,
+}
+
+/// Handlers that are in one page.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    /// Which of the addresses.
+    which: Range<usize>,
+    /// The first one.
+    linear: u64,
+    physical: u64,
+    /// From the first byte of the first one to that of the last one.
+    length: usize,
+}
+
+/// Where these addresses, in ascending order, are in memory.
+fn runs(addresses: &[u64], space: &Space<'_>) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let mut start = 0;
+    for part in addresses.chunk_by(|one, other| one >> 12 == other >> 12) {
+        let which = start..start + part.len();
+        start = which.end;
+        let [first, ..] = part else {
+            continue;
+        };
+        let last = part.last().unwrap_or(first);
+        if let Ok(physical) = space.translate(*first, Access::Fetch) {
+            runs.push(Run {
+                which,
+                linear: *first,
+                physical,
+                length: (last - first) as usize + 1,
+            });
+        }
+    }
+    runs
+}
 
 impl<W: World> SoftVcpu<W> {
     /// Goes through L1's code from a linear address on.
@@ -28,47 +86,83 @@ impl<W: World> SoftVcpu<W> {
     /// The handlers are where the guest's code is entered without a branch: L1's are gone through, or
     /// L1 stops there; L2 stops there.
     pub(crate) fn prepare_handlers(&mut self) {
-        let handlers = self.with_space(Handlers::read);
         let is_l2 = self.vmx.operation().is_non_root();
-        let scans = !is_l2 && self.catch != Catch::Steps;
         // Real mode has no VMX, and an L1's tables there lead to firmware that is not there.
         if !is_l2 && !self.state.is_protected() {
             return;
         }
-        let prepared = Prepared {
-            cr0: self.state.vmcs.guest_cr0(),
-            cr3: self.state.vmcs.guest_cr3(),
-            cr4: self.state.vmcs.guest_cr4(),
-            // What is gone through stays so.
-            removals: if scans { 0 } else { self.sites.removals() },
-        };
-        let slot = usize::from(is_l2);
-        let last = self.prepared.get(slot).and_then(Option::as_ref);
-        let is_known = last.is_some_and(|last| last.0 == prepared && last.1 == handlers);
-        if is_known {
-            self.handlers = handlers;
-            return;
-        }
-        let addresses = self.with_space(|state, space| handlers.addresses(state, space));
-        self.handlers = handlers.clone();
-        match scans {
-            true => addresses.into_iter().for_each(|start| self.scan(start)),
-            false => self.stop_at(&addresses),
-        }
-        if let Some(last) = self.prepared.get_mut(slot) {
-            *last = Some((prepared, handlers));
+        self.handlers = self.with_space(Handlers::read);
+        let paging = (
+            self.state.vmcs.guest_cr0(),
+            self.state.vmcs.guest_cr3(),
+            self.state.vmcs.guest_cr4(),
+        );
+        if !is_l2 && self.catch != Catch::Steps {
+            self.scan_handlers(paging);
+        } else {
+            let slot = usize::from(is_l2);
+            let stopped = self.stopped.get_mut(slot).map(core::mem::take);
+            let stopped = self.stop_at_handlers(paging, stopped.unwrap_or_default());
+            if let Some(last) = self.stopped.get_mut(slot) {
+                *last = stopped;
+            }
         }
     }
 
-    /// Makes the guest that runs stop at these linear addresses.
-    pub(crate) fn stop_at(&mut self, addresses: &[u64]) {
-        for &linear in addresses {
-            let found =
-                self.with_space(|_, space| space.translate(linear, crate::paging::Access::Fetch));
-            if let Ok(physical) = found {
-                self.sites.set(self.world.memory(), physical);
+    fn scan_handlers(&mut self, paging: (u64, u64, u64)) {
+        let known = (paging, self.handlers.clone());
+        if self.scanned_handlers.as_ref() == Some(&known) {
+            return;
+        }
+        let addresses = self.with_handlers(Handlers::addresses);
+        addresses.into_iter().for_each(|start| self.scan(start));
+        self.scanned_handlers = Some(known);
+    }
+
+    /// The guest may write over a stop, or have another page where one was, and runs on if it gets to
+    /// that handler: so all are looked at each time, a page of them at once.
+    fn stop_at_handlers(&mut self, paging: (u64, u64, u64), last: Stopped) -> Stopped {
+        let bases = self.with_handlers(Handlers::bases);
+        let same = last.paging == paging && last.bases == bases && last.handlers == self.handlers;
+        let (handlers, addresses) = match same {
+            true => (last.handlers, last.addresses),
+            false => {
+                let addresses = self.with_handlers(Handlers::addresses);
+                (self.handlers.clone(), addresses)
+            }
+        };
+        let runs = self.with_space(|_, space| runs(&addresses, space));
+        let removals = self.sites.removals();
+        let are_known = same && last.runs == runs && last.removals == removals;
+        let mut bytes = [0; PAGE];
+        for run in &runs {
+            let Some(bytes) = bytes.get_mut(..run.length) else {
+                continue;
+            };
+            let is_read = self.world.memory().read(run.physical, bytes).is_ok();
+            for linear in addresses.get(run.which.clone()).unwrap_or_default() {
+                let at = linear.wrapping_sub(run.linear);
+                let byte = bytes.get(at as usize);
+                if is_read && !(are_known && byte == Some(&HLT)) {
+                    let physical = run.physical.wrapping_add(at);
+                    self.sites.set(self.world.memory(), physical);
+                }
             }
         }
+        Stopped {
+            handlers,
+            paging,
+            bases,
+            addresses,
+            runs,
+            removals,
+        }
+    }
+
+    /// Makes the guest that runs stop at a linear address. Says whether it does.
+    pub(crate) fn stop_at(&mut self, linear: u64) -> bool {
+        let found = self.with_space(|_, space| space.translate(linear, Access::Fetch));
+        found.is_ok_and(|physical| self.sites.set(self.world.memory(), physical))
     }
 
     /// A step may go over the instruction behind MOV SS, which no trap follows, and behind those that
@@ -76,42 +170,52 @@ impl<W: World> SoftVcpu<W> {
     pub(crate) fn stop_behind(&mut self, fetched: &Fetched) -> Limit {
         use iced_x86::Mnemonic as M;
         let next = match fetched.instruction.mnemonic() {
-            _ if fetched.kind() == Kind::LoadSs => {
-                self.state.linear_rip().wrapping_add(fetched.length())
-            }
-            M::Popf | M::Popfd | M::Popfq => self.state.linear_rip().wrapping_add(fetched.length()),
-            M::Iret | M::Iretd | M::Iretq => {
-                let size = match fetched.instruction.mnemonic() {
-                    M::Iret => 2,
-                    M::Iretd => 4,
-                    _ => 8,
-                };
-                let stack = super::exits::segment_base(iced_x86::Register::SS, &self.state);
-                let from = stack.wrapping_add(self.state.rsp());
-                let mut bytes = [0; 8];
-                let Some(word) = bytes.get_mut(..size) else {
-                    return Limit::Step;
-                };
-                if self.with_space(|_, space| space.read(from, word)).is_err() {
-                    return Limit::Step;
-                }
-                // In IA-32e mode, and where all segments begin at 0: the address itself.
-                let target = u64::from_le_bytes(bytes);
-                match self.state.mode() {
-                    Mode::Bits64 => target,
-                    _ => self.state.vmcs.guest_cs_base().wrapping_add(target) & LOW,
-                }
-            }
-            _ => return Limit::Step,
+            _ if fetched.kind() == Kind::LoadSs => Some(self.behind(fetched)),
+            M::Popf | M::Popfd | M::Popfq => Some(self.behind(fetched)),
+            M::Iret => self.iret_target(2),
+            M::Iretd => self.iret_target(4),
+            M::Iretq => self.iret_target(8),
+            _ => None,
         };
-        self.stop_at(&[next]);
-        Limit::Stop
+        match next {
+            Some(next) if self.stop_at(next) => Limit::Stop,
+            _ => Limit::Step,
+        }
+    }
+
+    fn behind(&self, fetched: &Fetched) -> u64 {
+        let next = self.state.linear_rip().wrapping_add(fetched.length());
+        match self.state.mode() {
+            Mode::Bits64 => next,
+            _ => next & LOW,
+        }
+    }
+
+    /// The linear address to which an IRET of so many bytes returns, if it can.
+    fn iret_target(&mut self, size: usize) -> Option<u64> {
+        let top = self.state.linear_rsp();
+        self.with_space(|state, space| {
+            let mut frame = [0; 24];
+            let frame = frame.get_mut(..3 * size)?;
+            space.read(top, frame).ok()?;
+            let word = |at: usize| {
+                let bytes = frame.get(at * size..(at + 1) * size).unwrap_or_default();
+                let low = bytes.iter().rev();
+                low.fold(0, |value: u64, byte| value << 8 | u64::from(*byte))
+            };
+            let selector = word(1) as u16;
+            let is_v86 = word(2) & rflags::VM != 0 && size == 4 && !state.is_long();
+            match !state.is_protected() || is_v86 {
+                true => Some(u64::from(selector) << 4).map(|base| base.wrapping_add(word(0)) & LOW),
+                false => code_address(selector, word(0), state, space),
+            }
+        })
     }
 
     /// Whether the HLT behind which the guest stands is a stop; then it stands before it again.
     pub(crate) fn back_to_stop(&mut self) -> bool {
         let at = self.state.linear_rip().wrapping_sub(1);
-        let found = self.with_space(|_, space| space.translate(at, crate::paging::Access::Fetch));
+        let found = self.with_space(|_, space| space.translate(at, Access::Fetch));
         let is_stop = found.is_ok_and(|physical| self.sites.contains(physical));
         if is_stop {
             self.state.set_rip(self.state.rip().wrapping_sub(1));
@@ -125,6 +229,6 @@ impl<W: World> SoftVcpu<W> {
         let at = self.state.linear_rip().wrapping_sub(1);
         let mut byte = [0];
         let read = self.with_space(|_, space| space.read(at, &mut byte));
-        read.is_ok() && byte == [super::sites::HLT]
+        read.is_ok() && byte == [HLT]
     }
 }

@@ -20,6 +20,7 @@ use super::skip_flag::SoftSkipFlag;
 use super::space::{Mapping, Space};
 use super::state::CpuState;
 use super::statistics::SoftStatistics;
+use super::stops::Stopped;
 use super::view::View;
 use super::vmcs01::vmcs01;
 use super::world::{L2Memory, World};
@@ -135,8 +136,10 @@ pub struct SoftVcpu<W: World> {
     pub(crate) scanned: Scanned,
     /// The handlers of the guest that runs, at which it stops or whose code was gone through.
     pub(crate) handlers: Handlers,
-    /// Those that were prepared last: of L1, of L2.
-    pub(crate) prepared: [Option<(Prepared, Handlers)>; 2],
+    /// L1's whose code was gone through, with CR0, CR3 and CR4.
+    pub(crate) scanned_handlers: Option<((u64, u64, u64), Handlers)>,
+    /// Those at which L1 stops, and L2.
+    pub(crate) stopped: [Stopped; 2],
     pub(crate) activity: Activity,
     pub(crate) io: Io,
     /// What L1 gets with its next entry.
@@ -146,15 +149,6 @@ pub struct SoftVcpu<W: World> {
     pub(crate) skip: Arc<SoftSkipFlag>,
     pub(crate) statistics: SoftStatistics,
     error: Option<SoftError>,
-}
-
-/// What the handlers were prepared for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Prepared {
-    pub(crate) cr0: u64,
-    pub(crate) cr3: u64,
-    pub(crate) cr4: u64,
-    pub(crate) removals: u64,
 }
 
 /// Nobody listens: that the exit is to be immediate comes with the decision, too.
@@ -227,7 +221,8 @@ impl<W: World> SoftVcpu<W> {
             sites: Sites::default(),
             scanned: Scanned::default(),
             handlers: Handlers::default(),
-            prepared: [None, None],
+            scanned_handlers: None,
+            stopped: <[Stopped; 2]>::default(),
             activity: Activity::Running,
             io: Io::Finished,
             for_l1: None,

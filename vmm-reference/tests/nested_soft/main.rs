@@ -11,6 +11,7 @@ mod child;
 mod ept;
 mod exceptions;
 mod exits;
+mod handlers;
 mod l1;
 mod layout;
 #[path = "../machine/mod.rs"]
