@@ -13,9 +13,6 @@ use super::world::World;
 use crate::interruption::{Event, EventType};
 use crate::registers::{interruptibility, rflags};
 
-/// Where SYSCALL of 64-bit code goes.
-const LSTAR: u32 = 0xc000_0082;
-
 impl<W: World> SoftVcpu<W> {
     /// Lets L1 run until there is something to do.
     pub(crate) fn run_l1(&mut self) -> Result<Option<Out>, SoftError> {
@@ -25,6 +22,7 @@ impl<W: World> SoftVcpu<W> {
             return Ok(Some(Out::Halt));
         }
         self.activity = Activity::Running;
+        self.bound_stops();
         self.prepare_handlers();
         if let Some(event) = self.for_l1.take() {
             return self.deliver_to_l1(event);
@@ -36,11 +34,7 @@ impl<W: World> SoftVcpu<W> {
         };
         if self.state.cpl() == 3 {
             // Nothing that L0 has to see can be executed there; the handlers are gone through.
-            if let Some(entry) = self.whole.msr(LSTAR)
-                && entry != 0
-            {
-                self.scan(entry);
-            }
+            self.scan_system_calls();
             return self.let_l1_run();
         }
         let shadowed = self.in_shadow();
@@ -83,7 +77,20 @@ impl<W: World> SoftVcpu<W> {
         }
     }
 
+    /// Whether something waits for L1, be it blocked or not.
+    fn has_event_for_l1(&mut self) -> bool {
+        self.vmx.pending().nmi || self.world.interrupts().pending().is_some()
+    }
+
     pub(super) fn deliver_to_l1(&mut self, event: Event) -> Result<Option<Out>, SoftError> {
+        // What comes next comes before the handler's first instruction, through a trap gate; later,
+        // L0 would not notice. An open window could end the entry before the event is delivered.
+        if self.state.is_protected() && self.has_event_for_l1() {
+            let handler = self.with_handlers(|handlers, state, space| {
+                handlers.address(event.vector, state, space)
+            });
+            handler.map(|linear| self.stop_at(linear));
+        }
         self.whole.write(&mut self.state)?;
         self.whole.inject(&event)?;
         let came = self.whole.run(false)?;

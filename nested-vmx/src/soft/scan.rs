@@ -23,6 +23,9 @@ use crate::paging::PagingState;
 /// The most instructions of one scan. Behind them is a stop, where the next scan begins.
 const MOST: usize = 4096;
 
+/// The most instructions that are remembered. L1 has as many addresses as it likes.
+const MOST_REMEMBERED: usize = 1 << 20;
+
 /// What was gone through.
 #[derive(Debug, Default)]
 pub(crate) struct Scanned {
@@ -73,7 +76,8 @@ fn hides_its_target(fetched: &Fetched) -> bool {
 }
 
 impl Scanned {
-    /// Forgets everything if paging is not what it was.
+    /// Forgets everything if paging is not what it was, or if it is too much: to go through it once
+    /// more does no harm.
     fn agree(&mut self, state: &CpuState) {
         let paging = (
             state.vmcs.guest_cr0(),
@@ -82,10 +86,15 @@ impl Scanned {
             // The size of code matters as well.
             state.vmcs.guest_ia32_efer() << 2 | state.mode() as u64,
         );
-        if self.paging != Some(paging) {
+        if self.paging != Some(paging) || self.instructions.len() >= MOST_REMEMBERED {
             self.paging = Some(paging);
             self.instructions.clear();
         }
+    }
+
+    /// Forgets everything, since the stops are gone.
+    pub(crate) fn clear(&mut self) {
+        self.instructions.clear();
     }
 
     /// How many instructions were gone through.

@@ -60,6 +60,13 @@ impl Sites {
         true
     }
 
+    /// Puts all of the guest's bytes back.
+    pub(crate) fn clear(&mut self, memory: &dyn L1Memory) {
+        while let Some((&address, _)) = self.originals.first_key_value() {
+            self.remove(memory, address);
+        }
+    }
+
     /// Whether the guest stops there.
     pub(crate) fn contains(&self, address: u64) -> bool {
         self.originals.contains_key(&address)
@@ -158,6 +165,21 @@ mod tests {
         sites.remove(&memory, 0x10);
         assert_eq!(byte(&memory, 0x10), Some(7));
         assert_eq!(sites.len(), 0);
+    }
+
+    #[test]
+    fn all_are_taken_away_at_once() {
+        let memory = ModelMemory::new(0x1000);
+        let mut sites = Sites::default();
+        for address in 0..0x1001 {
+            sites.set(&memory, address);
+        }
+        assert_eq!(sites.len(), 0x1000);
+        let removals = sites.removals();
+        sites.clear(&memory);
+        assert_eq!(sites.len(), 0);
+        assert_ne!(sites.removals(), removals);
+        assert!((0..0x1000).all(|address| byte(&memory, address) == Some(0)));
     }
 
     #[test]

@@ -20,6 +20,13 @@ use crate::registers::rflags;
 
 const PAGE: usize = 4096;
 
+/// How many stops there may be.
+const MOST_STOPS: usize = 1 << 20;
+
+/// Where SYSCALL goes, of 64-bit code and of other.
+const LSTAR: u32 = 0xc000_0082;
+const CSTAR: u32 = 0xc000_0083;
+
 /// The handlers at which a guest stops, and where that was.
 #[derive(Debug, Default)]
 pub(crate) struct Stopped {
@@ -106,6 +113,28 @@ impl<W: World> SoftVcpu<W> {
             if let Some(last) = self.stopped.get_mut(slot) {
                 *last = stopped;
             }
+        }
+    }
+
+    /// L1 can make L0 set stops all over its memory; each takes some of the VMM's. The handlers and
+    /// the code at RIP are gone through anew then.
+    pub(super) fn bound_stops(&mut self) {
+        if self.sites.len() > MOST_STOPS {
+            self.sites.clear(self.world.memory());
+            self.scanned.clear();
+            self.scanned_handlers = None;
+        }
+    }
+
+    /// Goes through the code that L1's user code gets to by SYSCALL and SYSENTER.
+    pub(super) fn scan_system_calls(&mut self) {
+        let entries = [
+            self.whole.msr(LSTAR),
+            self.whole.msr(CSTAR),
+            Some(self.state.vmcs.guest_sysenter_eip()),
+        ];
+        for entry in entries.into_iter().flatten().filter(|entry| *entry != 0) {
+            self.scan(entry);
         }
     }
 
