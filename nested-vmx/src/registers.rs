@@ -28,6 +28,8 @@ pub mod cr0 {
 
 /// CR4.
 pub mod cr4 {
+    /// Time-stamp disable.
+    pub const TSD: u64 = 1 << 2;
     /// Page-size extensions.
     pub const PSE: u64 = 1 << 4;
     /// Physical-address extension.

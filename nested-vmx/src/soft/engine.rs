@@ -35,6 +35,16 @@ const SHARED_MSRS: [u32; 6] = [
     0xc000_0103,
 ];
 
+/// IA32_EFER, IA32_FS_BASE, IA32_GS_BASE: KVM keeps them with the segment and control registers.
+const SREGS_MSRS: [u32; 3] = [0xc000_0080, 0xc000_0100, 0xc000_0101];
+
+/// Whether it is the vCPU on which the guest runs that has this MSR; all others are L1's vCPU's.
+pub(crate) fn is_with_the_guest(index: u32) -> bool {
+    SHARED_MSRS.contains(&index)
+        || SREGS_MSRS.contains(&index)
+        || VMCS_MSRS.iter().any(|(vmcs, _)| *vmcs == index)
+}
+
 /// How the guest came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Came {

@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! What L2 reads and writes that is not what the processor has: control registers with L1's masks, the
-//! TSC with L1's offset.
+//! TSC with L1's offset, MSRs of another vCPU.
 
+use super::engine::is_with_the_guest;
 use super::error::SoftError;
 use super::idt::vector;
-use super::instruction::Fetched;
+use super::instruction::{Fetched, Kind};
+use super::msrs::TSC;
 use super::native_l2::Instead;
 use super::state::LOW;
-use super::vcpu::{Out, SoftVcpu};
+use super::vcpu::{On, Out, SoftVcpu};
 use super::world::World;
 use crate::controls::{PrimaryControls, SecondaryControls};
-use crate::l0::PendingException;
+use crate::l0::{Exception, PendingException};
 use crate::operand::Mode;
 use crate::registers::{cr0, cr4};
+
+/// IA32_TSC_AUX.
+const TSC_AUX: u32 = 0xc000_0103;
+const RAX: usize = 0;
+const RCX: usize = 1;
+const RDX: usize = 2;
 
 impl<W: World> SoftVcpu<W> {
     /// A control register as L2 reads it.
@@ -82,19 +90,56 @@ impl<W: World> SoftVcpu<W> {
         value & must & !free == must & !free && value & !may == 0
     }
 
-    /// What L2 reads of the TSC is L1's with L1's offset.
-    pub(super) fn offset_tsc(&mut self) {
-        if self
-            .vmx
-            .vmcs12()
-            .primary()
-            .contains(PrimaryControls::USE_TSC_OFFSETTING)
-        {
-            let offset = self.vmx.vmcs12().tsc_offset();
-            let low = self.state.register(0) & 0xffff_ffff;
-            let value = (low | self.state.register(2) << 32).wrapping_add(offset);
-            self.state.set_register(0, value & 0xffff_ffff);
-            self.state.set_register(2, value >> 32);
+    /// RDTSC and RDTSCP. The vCPU on which L2 runs has a TSC that nobody set.
+    pub(super) fn read_tsc(&mut self, kind: Kind, length: u64) -> Option<Out> {
+        if self.state.vmcs.guest_cr4() & cr4::TSD != 0 && self.state.cpl() != 0 {
+            return self.raise_in_l2(PendingException::fault(vector::GENERAL_PROTECTION, Some(0)));
         }
+        let value = self.tsc_in_l2();
+        self.set_edx_eax(value);
+        if kind == Kind::Rdtscp {
+            let aux = self.engine().msr(TSC_AUX).unwrap_or_default();
+            self.state.set_register(RCX, aux & LOW);
+        }
+        self.skipped(length)
+    }
+
+    /// The TSC as L2 reads it: L1's with L1's offset.
+    fn tsc_in_l2(&self) -> u64 {
+        let vmcs12 = self.vmx.vmcs12();
+        let offsets = PrimaryControls::USE_TSC_OFFSETTING;
+        let offset = match vmcs12.primary().contains(offsets) {
+            true => vmcs12.tsc_offset(),
+            false => 0,
+        };
+        self.tsc().wrapping_add(offset)
+    }
+
+    fn set_edx_eax(&mut self, value: u64) {
+        self.state.set_register(RAX, value & LOW);
+        self.state.set_register(RDX, value >> 32);
+    }
+
+    /// RDMSR and WRMSR of L2's that the vCPU on which it runs cannot carry out, since it is L1's vCPU
+    /// that has the MSR, or the VMM. RIP stays. `None`: it can.
+    pub(super) fn l2_msr(&mut self, fetched: &Fetched) -> Option<Result<(), Exception>> {
+        if let Some(done) = self.software_msr(fetched) {
+            return Some(done);
+        }
+        let index = self.state.register(RCX) as u32;
+        if index != TSC && (self.on == On::Whole || is_with_the_guest(index)) {
+            return None;
+        }
+        let is_done = if fetched.kind() == Kind::Rdmsr {
+            let value = match index {
+                TSC => Some(self.tsc_in_l2()),
+                _ => self.whole.msr(index),
+            };
+            value.map(|value| self.set_edx_eax(value)).is_some()
+        } else {
+            let value = self.state.register(RAX) & LOW | self.state.register(RDX) << 32;
+            self.whole.set_msr(index, value)
+        };
+        Some(is_done.then_some(()).ok_or(Exception::GENERAL_PROTECTION))
     }
 }

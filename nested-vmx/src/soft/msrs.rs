@@ -2,7 +2,7 @@
 
 //! The virtual processor's MSRs, behind the MSR areas of a vmcs12.
 
-use super::engine::Engine;
+use super::engine::{Engine, is_with_the_guest};
 use crate::capability::{Capabilities, Processor};
 use crate::msrs::{MsrFault, Msrs};
 
@@ -10,7 +10,7 @@ use crate::msrs::{MsrFault, Msrs};
 /// section 28.4); the core sees to the first two.
 const X2APIC: core::ops::RangeInclusive<u32> = 0x800..=0x8ff;
 /// IA32_TIME_STAMP_COUNTER.
-const TSC: u32 = 0x10;
+pub(crate) const TSC: u32 = 0x10;
 /// IA32_EFER.
 const EFER: u32 = 0xc000_0080;
 /// IA32_PAT.
@@ -29,9 +29,20 @@ const ADDRESSES: [u32; 7] = [
 
 /// MSRs that KVM has, and those that tell of VMX.
 pub(crate) struct SharedMsrs<'a> {
-    pub(crate) engine: &'a Engine,
+    /// The vCPU on which the guest runs, and L1's.
+    pub(crate) running: &'a Engine,
+    pub(crate) whole: &'a Engine,
     pub(crate) capabilities: Capabilities,
     pub(crate) physical: Processor,
+}
+
+impl SharedMsrs<'_> {
+    fn engine(&self, index: u32) -> &Engine {
+        match is_with_the_guest(index) {
+            true => self.running,
+            false => self.whole,
+        }
+    }
 }
 
 impl Msrs for SharedMsrs<'_> {
@@ -39,7 +50,7 @@ impl Msrs for SharedMsrs<'_> {
         if let Some(value) = self.capabilities.msr(index) {
             return Ok(value);
         }
-        self.engine.msr(index).ok_or(MsrFault(index))
+        self.engine(index).msr(index).ok_or(MsrFault(index))
     }
 
     fn check_write(&self, index: u32, value: u64) -> Result<(), MsrFault> {
@@ -52,12 +63,12 @@ impl Msrs for SharedMsrs<'_> {
                 .all(|kind| matches!(kind, 0 | 1 | 4..=7)),
             _ if ADDRESSES.contains(&index) => (value as i64) << 16 >> 16 == value as i64,
             // KVM tells only by writing; the value that is there is put back.
-            _ => match self.engine.msr(index) {
+            _ => match self.engine(index).msr(index) {
                 None => false,
                 Some(_) if index == TSC => true,
                 Some(before) => {
-                    let accepted = self.engine.set_msr(index, value);
-                    self.engine.set_msr(index, before);
+                    let accepted = self.engine(index).set_msr(index, value);
+                    self.engine(index).set_msr(index, before);
                     accepted
                 }
             },
@@ -71,7 +82,7 @@ impl Msrs for SharedMsrs<'_> {
     fn write(&mut self, index: u32, value: u64) -> Result<(), MsrFault> {
         self.check_write(index, value)?;
         // IA32_EFER and the like go to the state with the VMCS as well, which is written later.
-        self.engine.set_msr(index, value);
+        self.engine(index).set_msr(index, value);
         Ok(())
     }
 }

@@ -2,8 +2,6 @@
 
 //! Single instructions of L2's that the processor executes.
 
-use alloc::boxed::Box;
-
 use iced_x86::FlowControl;
 
 use super::below_stack::BelowStack;
@@ -101,7 +99,7 @@ impl<W: World> SoftVcpu<W> {
         };
         match came {
             Came::Vmm => {
-                self.io = Io::Pending(Behind::Instruction(Box::new(before)));
+                self.io = Io::Pending(Behind::Instruction(before.rflags()));
                 return Ok(Some(Out::Exit));
             }
             Came::Shutdown => {
@@ -142,7 +140,7 @@ impl<W: World> SoftVcpu<W> {
             return self.exception(vector, error_code, None, &before, stack.as_ref());
         }
         self.give_back(own);
-        self.l2_executed(&before)?;
+        self.l2_executed(before.rflags());
         Ok(None)
     }
 

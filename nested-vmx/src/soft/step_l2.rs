@@ -8,7 +8,6 @@ use super::idt::vector;
 use super::instruction::{Fetched, Kind};
 use super::operands::operands;
 use super::space::Fault;
-use super::state::CpuState;
 use super::vcpu::{Out, SoftVcpu};
 use super::world::World;
 use crate::controls::SecondaryControls;
@@ -95,9 +94,9 @@ impl<W: World> SoftVcpu<W> {
                 gpr,
             } if is_kernel => self.write_unmasked(cr, gpr, fetched),
             Kind::Sti if self.state.may_change_if() => {
+                let flags = self.state.rflags();
                 self.state.sti(length);
-                self.returned(None);
-                self.vmx.instruction_emulated();
+                self.l2_executed(flags);
                 Ok(None)
             }
             Kind::Event => self.software_event(fetched),
@@ -107,7 +106,7 @@ impl<W: World> SoftVcpu<W> {
             Kind::Invalid => {
                 Ok(self.raise_in_l2(PendingException::fault(vector::INVALID_OPCODE, None)))
             }
-            Kind::Rdmsr | Kind::Wrmsr if is_kernel => match self.software_msr(fetched) {
+            Kind::Rdmsr | Kind::Wrmsr if is_kernel => match self.l2_msr(fetched) {
                 Some(Ok(())) => Ok(self.skipped(length)),
                 Some(Err(exception)) => {
                     let fault = PendingException::fault(exception.vector, exception.error_code);
@@ -115,11 +114,7 @@ impl<W: World> SoftVcpu<W> {
                 }
                 None => self.step_natively(fetched),
             },
-            Kind::Rdtsc | Kind::Rdtscp => {
-                let out = self.step_natively(fetched)?;
-                self.offset_tsc();
-                Ok(out)
-            }
+            kind @ (Kind::Rdtsc | Kind::Rdtscp) => Ok(self.read_tsc(kind, length)),
             Kind::Iret => {
                 self.state
                     .set_blocking(self.state.blocking() & !interruptibility::NMI);
@@ -128,7 +123,7 @@ impl<W: World> SoftVcpu<W> {
             Kind::LoadSs => {
                 let next = self.state.rip().wrapping_add(length);
                 let out = self.step_natively(fetched)?;
-                if self.state.rip() == next {
+                if self.vmx.operation().is_non_root() && self.state.rip() == next {
                     self.state
                         .set_blocking(self.state.blocking() | interruptibility::MOV_SS);
                 }
@@ -149,20 +144,19 @@ impl<W: World> SoftVcpu<W> {
 
     /// L0 has executed an instruction for L2.
     pub(super) fn skipped(&mut self, length: u64) -> Option<Out> {
+        let flags = self.state.rflags();
         self.state.skip(length);
-        self.returned(None);
-        self.vmx.instruction_emulated();
+        self.l2_executed(flags);
         None
     }
 
-    /// L2 has executed an instruction.
-    pub(crate) fn l2_executed(&mut self, before: &CpuState) -> Result<(), SoftError> {
+    /// L2 has executed an instruction, before which RFLAGS were these.
+    pub(crate) fn l2_executed(&mut self, flags: u64) {
         self.returned(None);
         self.vmx.instruction_emulated();
-        if before.rflags() & rflags::TF != 0 {
+        if flags & rflags::TF != 0 {
             let trap = PendingException::debug_trap(DR6_BS);
             let _ = self.vmx.raise_exception(trap);
         }
-        Ok(())
     }
 }

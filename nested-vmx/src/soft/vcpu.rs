@@ -13,7 +13,7 @@ use super::engine::{Came, Engine};
 use super::error::SoftError;
 use super::idt::Handlers;
 use super::l2_access::{self, Settled};
-use super::msrs::SharedMsrs;
+use super::msrs::{SharedMsrs, TSC};
 use super::scan::Scanned;
 use super::sites::{Sites, Unpatched};
 use super::skip_flag::SoftSkipFlag;
@@ -96,8 +96,8 @@ pub(crate) enum Behind {
     Nothing,
     /// What was begun with these registers begins anew.
     Again(Box<CpuState>),
-    /// L2's instruction, before which the registers were these.
-    Instruction(Box<CpuState>),
+    /// L2's instruction, before which RFLAGS were these.
+    Instruction(u64),
     /// The delivery of an event to L2.
     Delivery(Option<Event>),
 }
@@ -177,9 +177,6 @@ impl Clock for Tsc {
         self.0
     }
 }
-
-/// IA32_TIME_STAMP_COUNTER.
-const TSC: u32 = 0x10;
 
 impl<W: World> SoftVcpu<W> {
     /// Makes one from two vCPUs, both set up for immediate exits: `whole` in a VM with L1's memory
@@ -320,10 +317,11 @@ impl<W: World> SoftVcpu<W> {
             false => 0,
         });
         let mut msrs = SharedMsrs {
-            engine: match self.on {
+            running: match self.on {
                 On::Whole => &self.whole,
                 On::View => &self.for_view,
             },
+            whole: &self.whole,
             capabilities: *self.vmx.capabilities(),
             physical: self.vmx.capabilities().processor,
         };
@@ -450,7 +448,10 @@ impl<W: World> SoftVcpu<W> {
                 self.restore(&before);
                 Ok(())
             }
-            Behind::Instruction(before) => self.l2_executed(&before),
+            Behind::Instruction(flags) => {
+                self.l2_executed(flags);
+                Ok(())
+            }
             Behind::Delivery(event) => {
                 self.event_delivered(event);
                 Ok(())

@@ -57,7 +57,8 @@ impl<W: World> SoftVcpu<W> {
             _ => 0,
         });
         let mut msrs = super::msrs::SharedMsrs {
-            engine: &self.whole,
+            running: &self.whole,
+            whole: &self.whole,
             capabilities: *self.vmx.capabilities(),
             physical: processor,
         };

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 //! L2's control registers, some of whose bits L1 has: what L2 writes is its own part, and what cannot
-//! be written faults with L2's registers as L2 has them.
+//! be written faults with L2's registers as L2 has them. And registers that L1 and L2 share.
 
 use iced_x86::code_asm::*;
+use nested_vmx::controls::PrimaryControls;
 use nested_vmx::exit_reason::ExitReason;
 use nested_vmx::vmcs::Field;
 
 use crate::child::check;
+use crate::ept::{EPTP, put_identity};
 use crate::l1::{Controls, L1, emit};
 use crate::layout;
 use crate::vmcs12::{CR0, CR4};
@@ -172,6 +174,124 @@ fn what_vmx_needs_stays_set() {
                     (Field::GuestCr4, CR4),
                 ],
             );
+        }
+        l1
+    });
+}
+
+/// With EPT, without; MSRs do not exit, and L2's TSC has an offset.
+fn sharing() -> [Controls; 2] {
+    let wanted = PrimaryControls::USE_MSR_BITMAPS | PrimaryControls::USE_TSC_OFFSETTING;
+    [Controls::LONG, Controls::ept()].map(|controls| Controls {
+        primary: controls.primary | wanted.bits(),
+        ..controls
+    })
+}
+
+fn enter_sharing(l1: &mut L1, controls: Controls, program: u64, more: &[(Field, u64)]) {
+    let mut fields = vec![
+        (Field::MsrBitmap, layout::MSR_BITMAP),
+        (Field::EptPointer, EPTP),
+        (Field::GuestRip, program),
+    ];
+    fields.extend(more);
+    l1.new_vmcs(controls, &fields);
+    l1.enter("L2", ExitReason::VMCALL, &[]);
+}
+
+#[test]
+fn the_tsc_is_l1s_whichever_way_l2_reads_it() {
+    const TSC: u32 = 0x10;
+    const OFFSET: u64 = 1 << 50;
+    check(|| {
+        let mut l1 = L1::in_vmx();
+        put_identity(&mut l1);
+        let reads: [fn(&mut CodeAssembler); 2] = [
+            |asm| emit!(asm, rdtsc();),
+            |asm| emit!(asm, mov(ecx, TSC); rdmsr();),
+        ];
+        let store = |asm: &mut CodeAssembler, at: u64| {
+            emit!(asm, shl(rdx, 32); or(rax, rdx); mov(qword_ptr(at), rax););
+        };
+        for controls in sharing() {
+            for read in reads {
+                let program = l1.l2(|asm| {
+                    read(asm);
+                    store(asm, layout::L2_DATA);
+                    emit!(asm, vmcall(););
+                });
+                emit!(l1.asm, rdtsc(););
+                store(&mut l1.asm, layout::L2_DATA + 8);
+                enter_sharing(&mut l1, controls, program, &[(Field::TscOffset, OFFSET)]);
+                l1.value("between L1's", 1, |asm| {
+                    emit!(asm,
+                        rdtsc();
+                        shl(rdx, 32);
+                        or(rax, rdx);
+                        mov(rcx, OFFSET);
+                        mov(rdx, qword_ptr(layout::L2_DATA));
+                        sub(rdx, rcx);
+                        sub(rax, rdx);
+                        seta(al);
+                        sub(rdx, qword_ptr(layout::L2_DATA + 8));
+                        seta(cl);
+                        and(al, cl);
+                        movzx(eax, al);
+                    );
+                });
+            }
+        }
+        l1
+    });
+}
+
+#[test]
+fn msrs_are_l1s_whichever_way_they_are_written() {
+    /// IA32_MTRR_PHYSBASE0, and IA32_KERNEL_GS_BASE.
+    const MSRS: [u32; 2] = [0x200, 0xc000_0102];
+    const AREA: u64 = layout::IO_BITMAP_A;
+    check(|| {
+        let mut l1 = L1::in_vmx();
+        put_identity(&mut l1);
+        let read = |l1: &mut L1, msr: u32, expected: u64| {
+            l1.value(&format!("{msr:x}"), expected, |asm| {
+                emit!(asm, mov(ecx, msr); rdmsr(););
+            });
+        };
+        for controls in sharing() {
+            for msr in MSRS {
+                let program = l1.l2(|asm| {
+                    emit!(asm,
+                        mov(ecx, msr);
+                        rdmsr();
+                        mov(dword_ptr(layout::L2_DATA), eax);
+                        xor(edx, edx);
+                        mov(eax, 0x40_0006);
+                        wrmsr();
+                        vmcall();
+                    );
+                });
+                emit!(l1.asm,
+                    mov(ecx, msr);
+                    xor(edx, edx);
+                    mov(eax, 0x50_0006);
+                    wrmsr();
+                );
+                enter_sharing(&mut l1, controls, program, &[]);
+                read(&mut l1, msr, 0x40_0006);
+                l1.value("read by L2", 0x50_0006, |asm| {
+                    emit!(asm, mov(eax, dword_ptr(layout::L2_DATA)););
+                });
+                let calls = l1.l2(|asm| emit!(asm, vmcall();));
+                l1.store(AREA, msr.into());
+                l1.store(AREA + 8, 0x60_0006);
+                let area = [
+                    (Field::VmExitMsrLoadAddr, AREA),
+                    (Field::VmExitMsrLoadCount, 1),
+                ];
+                enter_sharing(&mut l1, controls, calls, &area);
+                read(&mut l1, msr, 0x60_0006);
+            }
         }
         l1
     });
