@@ -14,6 +14,7 @@ use crate::paging::Access;
 
 /// Exceptions by their vectors (SDM volume 3, table 7-1).
 pub(crate) mod vector {
+    pub(crate) const DIVIDE: u8 = 0;
     pub(crate) const DEBUG: u8 = 1;
     pub(crate) const INVALID_OPCODE: u8 = 6;
     pub(crate) const DOUBLE_FAULT: u8 = 8;

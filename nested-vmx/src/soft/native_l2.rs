@@ -8,8 +8,9 @@ use super::below_stack::BelowStack;
 use super::engine::{Came, Delivery};
 use super::error::SoftError;
 use super::idt::vector;
-use super::instruction::{Fetched, Kind};
+use super::instruction::{Fetched, Kind, number};
 use super::operands::{all_tables, operands, tables};
+use super::space::Fault;
 use super::state::CpuState;
 use super::vcpu::{Behind, Io, On, Out, SoftVcpu};
 use super::world::World;
@@ -110,6 +111,11 @@ impl<W: World> SoftVcpu<W> {
                     let fault = PendingException::fault(vector::GENERAL_PROTECTION, Some(0));
                     return Ok(self.raise_in_l2(fault));
                 }
+                // An exception that L1 wants needs no handler in L2, and no stack.
+                let likely = self.likely_exception(fetched);
+                if likely.exits(self.vmx.vmcs12()) {
+                    return Ok(self.raise_in_l2(likely));
+                }
                 return self.exit(ExitInformation::new(ExitReason::TRIPLE_FAULT), None);
             }
             _ => {}
@@ -208,6 +214,25 @@ impl<W: World> SoftVcpu<W> {
         }
     }
 
+    /// The exception that L2's instruction raises, of which nothing is known but that its delivery
+    /// has shut L2 down.
+    fn likely_exception(&mut self, fetched: &Fetched) -> PendingException {
+        use iced_x86::Mnemonic as M;
+        let found = self.with_space(|state, space| operands(fetched, state, space));
+        if let Err(Fault::Page(fault)) = found {
+            return PendingException::page_fault(fault.error_code, fault.address);
+        }
+        let instruction = &fetched.instruction;
+        match instruction.mnemonic() {
+            M::Div | M::Idiv | M::Aam => PendingException::fault(vector::DIVIDE, None),
+            M::Mov if loads_segment(instruction) => {
+                let selector = self.state.register(number(instruction.op1_register())) as u32;
+                PendingException::fault(vector::GENERAL_PROTECTION, Some(selector & 0xfffc))
+            }
+            _ => PendingException::fault(vector::GENERAL_PROTECTION, Some(0)),
+        }
+    }
+
     fn give_back(&mut self, own: Own) {
         if let Own(Some((gpr, own))) = own {
             self.state.set_register(gpr, own);
@@ -220,6 +245,11 @@ fn may_stay(instruction: &iced_x86::Instruction) -> bool {
     instruction.flow_control() != FlowControl::Next
         || instruction.has_rep_prefix()
         || instruction.has_repne_prefix()
+}
+
+/// Whether it loads a segment register from a general-purpose one.
+fn loads_segment(instruction: &iced_x86::Instruction) -> bool {
+    instruction.op0_register().is_segment_register() && instruction.op1_register().is_gpr()
 }
 
 /// What KVM could not do.

@@ -11,6 +11,10 @@ use super::state::CpuState;
 use crate::paging::Access;
 
 /// Makes the accesses to the instruction's memory operands, without their effects.
+///
+/// # Errors
+///
+/// The first fault, of L2's paging or of EPT12.
 pub(super) fn operands(
     fetched: &Fetched,
     state: &CpuState,
@@ -48,9 +52,10 @@ pub(super) fn operands(
             _ => &[],
         };
         for access in accesses {
-            // Other faults are the processor's to find.
-            if let Err(fault @ Fault::Ept { .. }) = space.check(address, size, *access) {
-                return Err(fault);
+            match space.check(address, size, *access) {
+                // What is no memory may be a device's.
+                Ok(()) | Err(Fault::NotMemory) => {}
+                Err(fault) => return Err(fault),
             }
         }
     }

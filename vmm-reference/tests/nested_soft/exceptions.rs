@@ -10,7 +10,7 @@ use crate::child::check;
 use crate::ept::{EPTP, put_identity};
 use crate::l1::{Controls, L1, emit};
 use crate::layout;
-use crate::tables::{CODE_64, DATA, words};
+use crate::tables::{CODE_64, DATA, IDT_LIMIT, words};
 
 /// Where L1 and L2 have no page.
 const NO_PAGE: u64 = 5 << 30;
@@ -108,7 +108,7 @@ fn mark_stack(l1: &mut L1) {
     }
 }
 
-fn wanted(controls: Controls) {
+fn wanted(controls: Controls, idt_limit: u64) {
     check(|| {
         let mut l1 = L1::in_vmx();
         put_identity(&mut l1);
@@ -121,6 +121,7 @@ fn wanted(controls: Controls) {
                     (Field::GuestRip, program),
                     (Field::GuestRflags, RFLAGS),
                     (Field::EptPointer, EPTP),
+                    (Field::GuestIdtrLimit, idt_limit),
                 ],
             );
             mark_stack(&mut l1);
@@ -187,8 +188,15 @@ fn not_wanted(controls: Controls) {
 
 #[test]
 fn exceptions_that_l1_wants_exit_and_leave_l2_as_it_was() {
-    wanted(Controls::LONG);
-    wanted(Controls::ept());
+    wanted(Controls::LONG, IDT_LIMIT.into());
+    wanted(Controls::ept(), IDT_LIMIT.into());
+}
+
+/// Such an L2 cannot handle any of them.
+#[test]
+fn exceptions_that_l1_wants_need_no_handlers_in_l2() {
+    wanted(Controls::LONG, 0);
+    wanted(Controls::ept(), 0);
 }
 
 #[test]
