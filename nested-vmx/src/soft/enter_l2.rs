@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use super::below_stack::BelowStack;
 use super::engine::{Came, Delivery};
 use super::error::SoftError;
-use super::idt::{self, Obstacle, vector};
+use super::idt::{self, Handlers, Obstacle, vector};
 use super::operands::all_tables;
 use super::state::{CpuState, Stale};
 use super::vcpu::{Behind, Entering, Io, On, Out, SoftVcpu};
@@ -16,6 +16,7 @@ use crate::controls::PrimaryControls;
 use crate::exit_reason::ExitReason;
 use crate::interruption::{Event, EventType};
 use crate::l0::{EnterL2, ExitInformation};
+use crate::paging::Access;
 use crate::registers::interruptibility;
 
 /// What the guest has executed when it comes back.
@@ -47,7 +48,13 @@ impl<W: World> SoftVcpu<W> {
         if let Some(event) = &how.injection {
             let checked = self.with_space(|state, space| {
                 stack = BelowStack::read(state, space);
-                space.implicitly(|space| idt::check_delivery(event, state, space))
+                let checked = space.implicitly(|space| idt::check_delivery(event, state, space));
+                // L2 gets to see its handler, too; whether it may have it shows when it fetches.
+                let handlers = Handlers::read(state, space);
+                let handler = handlers.address(event.vector, state, space);
+                let _ = handler
+                    .map(|linear| space.implicitly(|space| space.check(linear, 1, Access::Fetch)));
+                checked
             });
             match checked {
                 Err(Obstacle::Ept(fault)) => return self.ept_exit(&fault, how.injection),
@@ -156,7 +163,20 @@ impl<W: World> SoftVcpu<W> {
             (Entering::UntilKicked, None) => Some(engine.run(false)?),
             _ => engine.run_briefly()?,
         };
-        Ok((came, engine.take_back()?))
+        let delivery = engine.take_back()?;
+        let entered_at = self.state.rip();
+        if !is_undelivered(came, delivery) {
+            return Ok((came, delivery));
+        }
+        // A handler that L2 does not see yet fails to be fetched; by then the event is delivered,
+        // though not every processor says so (QEMU's does not).
+        let engine = self.on.of(&mut self.whole, &mut self.for_view);
+        engine.read_general(&mut self.state)?;
+        let delivery = match self.state.rip() == entered_at {
+            true => delivery,
+            false => Delivery::Done,
+        };
+        Ok((came, delivery))
     }
 
     fn traps(&self) -> bool {
