@@ -7,7 +7,9 @@ use alloc::boxed::Box;
 use kvm_bindings::{kvm_debugregs, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
 
 use crate::controls::EntryControls;
+use crate::ept::{Access, AccessKind, Ept, Origin};
 use crate::l0::{Hardware, Interruptibility};
+use crate::memory::L1Memory;
 use crate::operand::{Mode, Registers};
 use crate::paging::PagingState;
 use crate::registers::{cr0, cr4, efer, interruptibility, rflags};
@@ -241,6 +243,34 @@ impl CpuState {
         let is_big = self.vmcs.guest_ss_ar_bytes() >> rights::BIG & 1 != 0;
         let offset = self.rsp() & if is_big { LOW } else { 0xffff };
         self.vmcs.guest_ss_base().wrapping_add(offset) & LOW
+    }
+
+    /// With PAE paging, takes the PDPTEs from memory: KVM does not tell those that it has loaded, and an
+    /// AMD processor reads them with each walk. Where there is no memory, they are not present.
+    pub(crate) fn load_pdptes(&mut self, memory: &dyn L1Memory, ept: Option<&Ept>) {
+        let is_pae = self.vmcs.guest_cr0() & cr0::PG != 0 && self.vmcs.guest_cr4() & cr4::PAE != 0;
+        if !is_pae || self.is_long() {
+            return;
+        }
+        let table = self.vmcs.guest_cr3() & LOW & !0x1f;
+        let access = Access::new(AccessKind::READ, Origin::Physical);
+        let table = match ept {
+            Some(ept) => ept
+                .translate(memory, table, &access, None)
+                .map(|found| found.address)
+                .ok(),
+            None => Some(table),
+        };
+        let fields = [
+            Field::GuestPdptr0,
+            Field::GuestPdptr1,
+            Field::GuestPdptr2,
+            Field::GuestPdptr3,
+        ];
+        for (at, field) in (0..).step_by(8).zip(fields) {
+            let pdpte = table.and_then(|table| memory.read_u64(table + at).ok());
+            self.vmcs.write(field, pdpte.unwrap_or_default());
+        }
     }
 
     /// What the guest's paging depends on.

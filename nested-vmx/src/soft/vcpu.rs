@@ -351,8 +351,9 @@ impl<W: World> SoftVcpu<W> {
         let ept = non_root
             .then(|| Ept::of(self.vmx.vmcs12(), &capabilities))
             .flatten();
-        let paging = self.state.paging(capabilities.processor);
         let unpatched = Unpatched::new(self.world.memory(), &self.sites);
+        self.state.load_pdptes(&unpatched, ept.as_ref());
+        let paging = self.state.paging(capabilities.processor);
         let space = Space::new(&unpatched, ept, paging);
         let result = call(&self.state, &space);
         let pages = space.gone_through();

@@ -7,10 +7,11 @@ use nested_vmx::controls::SecondaryControls;
 use nested_vmx::exit_reason::ExitReason;
 use nested_vmx::vmcs::Field;
 
-use crate::child::{check, check_made};
+use crate::child::{check, check_made, run_with};
 use crate::ept::{EPTP, put_identity};
 use crate::l1::{Controls, L1, Made, emit};
 use crate::layout;
+use crate::machine::{Guest, has_kvm};
 use crate::tables::{CODE_32, DATA, tables, words};
 
 const INVALID_OPCODE: u32 = 6;
@@ -19,6 +20,12 @@ const GENERAL_PROTECTION: u32 = 13;
 const CR4: u32 = 0x2000;
 /// NE, ET and PE.
 const CR0: u32 = 0x31;
+const PSE: u32 = 1 << 4;
+const PAE: u32 = 1 << 5;
+const PG: u32 = 1 << 31;
+/// Where paging shows the lowest memory once more, and its number of a page of 2 MiB.
+const ALIAS: u32 = 32 << 20;
+const ALIAS_PAGE: u64 = ALIAS as u64 >> 21;
 /// Where L1 goes on behind an exception, and with which ESP.
 const RESUME: u32 = layout::RESUME as u32;
 const STACK: u32 = RESUME + 4;
@@ -127,6 +134,140 @@ fn without_paging() -> Made {
 #[test]
 fn an_l1_without_paging_has_no_vmx() {
     check_made(without_paging);
+}
+
+/// Pages of 4 MiB, or PAE's of 2 MiB: VMXON, a look at a page that only paging shows, VMXOFF, and
+/// paging off again. Each prints a letter as above; the look prints Y.
+fn paging_code(pae: bool) -> Vec<u8> {
+    let mut asm = CodeAssembler::new(32).unwrap();
+    let mut main = asm.create_label();
+    let mut vmxon = asm.create_label();
+    let mut vmxoff = asm.create_label();
+    let mut print = asm.create_label();
+    let root = if pae { layout::PDPT } else { layout::PML4 } as u32;
+    let features = CR4 | if pae { PAE } else { PSE };
+    emit!(asm,
+        jmp(main);
+        set_label(&mut vmxon);
+        pop(dword_ptr(RESUME));
+        mov(dword_ptr(STACK), esp);
+        vmxon(qword_ptr(layout::OPERAND as u32));
+        mov(eax, 25);
+        jmp(dword_ptr(RESUME));
+        set_label(&mut vmxoff);
+        pop(dword_ptr(RESUME));
+        mov(dword_ptr(STACK), esp);
+        vmxoff();
+        mov(eax, 25);
+        jmp(dword_ptr(RESUME));
+        set_label(&mut print);
+        add(eax, 0x41);
+        mov(edx, 0x3f8);
+        out(dx, al);
+        ret();
+
+        set_label(&mut main);
+        mov(ecx, 0x480);
+        rdmsr();
+        mov(dword_ptr(layout::VMXON_REGION as u32), eax);
+        mov(dword_ptr(layout::OPERAND as u32), layout::VMXON_REGION as u32);
+        mov(dword_ptr(layout::OPERAND as u32 + 4), 0);
+        mov(eax, features);
+        mov(cr4, eax);
+        mov(eax, root);
+        mov(cr3, eax);
+        mov(eax, CR0 | PG);
+        mov(cr0, eax);
+        call(vmxon);
+        call(print);
+        // The alias of the first page of the tables.
+        mov(eax, dword_ptr(ALIAS + layout::GDT as u32 + 8));
+        xor(eax, dword_ptr(layout::GDT as u32 + 8));
+        add(eax, 24);
+        call(print);
+        mov(eax, root);
+        mov(cr3, eax);
+        call(vmxoff);
+        call(print);
+        mov(eax, CR0);
+        mov(cr0, eax);
+        mov(eax, cr0);
+        and(eax, PG);
+        call(print);
+        xor(eax, eax);
+        out(0xf4, al);
+    );
+    asm.assemble(layout::CODE).unwrap()
+}
+
+/// The tables of [`paging_code`]: the lowest memory as it is, and once more at [`ALIAS`].
+fn pages(pae: bool) -> Vec<(u64, Vec<u8>)> {
+    const LARGE_PAGE: u64 = 0xe3;
+    if pae {
+        let entries: Vec<u64> = (0..2 * ALIAS_PAGE)
+            .map(|page| (page % ALIAS_PAGE) << 21 | LARGE_PAGE)
+            .collect();
+        return vec![
+            (layout::PDPT, words(&[layout::PD | 1, 0, 0, 0])),
+            (layout::PD, words(&entries)),
+        ];
+    }
+    let entries = (0..2 * ALIAS_PAGE / 2).map(|page| (page % (ALIAS_PAGE / 2)) << 22 | LARGE_PAGE);
+    let bytes = entries.flat_map(|entry| (entry as u32).to_le_bytes());
+    vec![(layout::PML4, bytes.collect())]
+}
+
+fn with_paging(pae: bool) -> Made {
+    let mut parts = tables();
+    parts.extend([
+        (layout::ENTRY, begin()),
+        (layout::CODE, paging_code(pae)),
+        (layout::L1_IDT, gates()),
+    ]);
+    parts.extend(pages(pae));
+    for vector in [INVALID_OPCODE, GENERAL_PROTECTION] {
+        parts.push((stub(vector), handler(vector, stub(vector))));
+    }
+    Made::new(parts, "ZYZA")
+}
+
+/// Whether this host's KVM runs guests with paging of 32 bits, VMX or not.
+fn has_paging_of_32_bits() -> bool {
+    let mut asm = CodeAssembler::new(32).unwrap();
+    emit!(asm,
+        mov(eax, PSE);
+        mov(cr4, eax);
+        mov(eax, layout::PML4 as u32);
+        mov(cr3, eax);
+        mov(eax, CR0 | PG);
+        mov(cr0, eax);
+        mov(al, 0x50);
+        mov(edx, 0x3f8);
+        out(dx, al);
+        xor(eax, eax);
+        out(0xf4, al);
+    );
+    let mut parts = tables();
+    parts.extend([
+        (layout::ENTRY, begin()),
+        (layout::CODE, asm.assemble(layout::CODE).unwrap()),
+    ]);
+    parts.extend(pages(false));
+    let made = Made::new(parts, "");
+    run_with(&Guest::new().code(&made.image).elf(), &[]).output == "P"
+}
+
+#[test]
+fn an_l1_of_32_bits_has_vmx_with_paging() {
+    if has_kvm("nested_soft") && !has_paging_of_32_bits() {
+        println!(
+            "SKIPPED: an_l1_of_32_bits_has_vmx_with_paging: this host's KVM runs no guest with paging \
+             outside IA-32e mode"
+        );
+        return;
+    }
+    check_made(|| with_paging(false));
+    check_made(|| with_paging(true));
 }
 
 #[test]

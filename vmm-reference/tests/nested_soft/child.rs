@@ -48,14 +48,16 @@ fn check_catching(catch: &str, make: &impl Fn() -> Made) {
     }
 }
 
-/// Runs a kernel; one that hangs is killed and reported.
+/// Runs a kernel that is given VMX; one that hangs is killed and reported.
 pub fn run(kernel: &[u8], catch: &str) -> Ran {
+    run_with(kernel, &["--nested", &format!("soft,catch={catch}")])
+}
+
+/// Runs a kernel with these options.
+pub fn run_with(kernel: &[u8], options: &[&str]) -> Ran {
     let machine = Machine::with_kernel(kernel);
-    let nested = format!("soft,catch={catch}");
-    let child = machine
-        .command(&["--nested", &nested, "--debug-exit", "port=0xf4"])
-        .spawn()
-        .unwrap();
+    let options = [options, &["--debug-exit", "port=0xf4"]].concat();
+    let child = machine.command(&options).spawn().unwrap();
     let id = child.id() as libc::pid_t;
     let (done, waits) = mpsc::channel();
     thread::scope(|scope| {
