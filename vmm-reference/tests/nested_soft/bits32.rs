@@ -321,3 +321,97 @@ fn an_unrestricted_l2_has_no_paging() {
         l1
     });
 }
+
+/// A real-mode L2, as firmware and boot loaders are: its code, its stack and its interrupt vectors in
+/// the lowest 64 KiB.
+#[test]
+fn an_unrestricted_l2_in_real_mode_has_its_interrupts() {
+    use Field::*;
+    const AT: u64 = 0x8000;
+    const HANDLER: u64 = 0x8100;
+    const TOP: u64 = 0x7000;
+    const NUMBER: u64 = 0x21;
+    check(|| {
+        let mut l1 = L1::in_vmx();
+        put_identity(&mut l1);
+        let mut asm = CodeAssembler::new(16).unwrap();
+        emit!(asm,
+            mov(ax, 0x1234);
+            int(NUMBER as i32);
+            mov(word_ptr(0x7100), ax);
+            push(cs);
+            pop(es);
+            pushf();
+            pop(bx);
+            cpuid();
+            mov(ax, 0x7000);
+            mov(ds, ax);
+            mov(word_ptr(0x10), bx);
+            ud2();
+        );
+        let code = asm.assemble(AT).unwrap();
+        let mut asm = CodeAssembler::new(16).unwrap();
+        emit!(asm, inc(ax); iret(););
+        let handler = asm.assemble(HANDLER).unwrap();
+        for (start, code) in [(AT, &code), (HANDLER, &handler)] {
+            for (at, word) in (start..).step_by(8).zip(code.chunks(8)) {
+                let mut bytes = [0xf4; 8];
+                bytes[..word.len()].copy_from_slice(word);
+                l1.store(at, u64::from_le_bytes(bytes));
+            }
+        }
+        // Two vectors a word.
+        l1.store(4 * (NUMBER & !1), HANDLER << 32);
+        l1.store(4 * 6, HANDLER);
+        let unrestricted = SecondaryControls::ENABLE_EPT | SecondaryControls::UNRESTRICTED_GUEST;
+        let controls = Controls {
+            entry: 0,
+            ..Controls::secondary(unrestricted)
+        };
+        let mut fields = vec![
+            (EptPointer, EPTP),
+            (GuestCr0, 0x30),
+            (GuestCr3, 0),
+            (GuestCr4, CR4.into()),
+            (GuestIdtrBase, 0),
+            (GuestIdtrLimit, 0x3ff),
+            (GuestRsp, TOP),
+            (GuestRip, AT),
+            (ExceptionBitmap, 1 << INVALID_OPCODE),
+        ];
+        for (selector, limit, rights, value) in [
+            (GuestCsSelector, GuestCsLimit, GuestCsArBytes, 0x9b),
+            (GuestSsSelector, GuestSsLimit, GuestSsArBytes, 0x93),
+            (GuestDsSelector, GuestDsLimit, GuestDsArBytes, 0x93),
+            (GuestEsSelector, GuestEsLimit, GuestEsArBytes, 0x93),
+            (GuestFsSelector, GuestFsLimit, GuestFsArBytes, 0x93),
+            (GuestGsSelector, GuestGsLimit, GuestGsArBytes, 0x93),
+        ] {
+            fields.extend([(selector, 0), (limit, 0xffff), (rights, value)]);
+        }
+        l1.new_vmcs(controls, &fields);
+        let length = code.len() as u64;
+        let seen = [(GuestRip, AT + length - 2 - 4 - 5 - 2), (GuestRsp, TOP)];
+        l1.enter("CPUID", ExitReason::CPUID, &seen);
+        l1.value(
+            "AX",
+            0x1235,
+            |asm| emit!(asm, movzx(eax, word_ptr(0x7100));),
+        );
+        l1.write(&[(GuestRip, AT + length - 2 - 4 - 5)]);
+        let seen = [
+            (GuestRip, AT + length - 2),
+            (GuestDsSelector, 0x7000),
+            (GuestDsBase, 0x7_0000),
+            (VmExitIntrInfo, 0x8000_0306),
+            (GuestRsp, TOP),
+        ];
+        l1.enter("UD2", ExitReason::EXCEPTION_OR_NMI, &seen);
+        l1.value(
+            "flags",
+            2,
+            |asm| emit!(asm, movzx(eax, word_ptr(0x7_0010));),
+        );
+        l1
+    });
+}
