@@ -75,6 +75,49 @@ fn begin() -> Vec<u8> {
     asm.assemble(layout::ENTRY).unwrap()
 }
 
+/// A subroutine that executes an instruction: EAX is the vector of its exception, or 25.
+fn attempt(
+    asm: &mut CodeAssembler,
+    label: &mut CodeLabel,
+    instruction: impl FnOnce(&mut CodeAssembler),
+) {
+    emit!(asm,
+        set_label(label);
+        pop(dword_ptr(RESUME));
+        mov(dword_ptr(STACK), esp);
+    );
+    instruction(asm);
+    emit!(asm,
+        mov(eax, 25);
+        jmp(dword_ptr(RESUME));
+    );
+}
+
+fn vmxon(asm: &mut CodeAssembler) {
+    emit!(asm,
+        mov(dword_ptr(layout::OPERAND as u32), layout::VMXON_REGION as u32);
+        mov(dword_ptr(layout::OPERAND as u32 + 4), 0);
+        vmxon(qword_ptr(layout::OPERAND as u32));
+    );
+}
+
+/// A subroutine that prints the letter of EAX, A being 0; and how the main program, which comes next,
+/// begins.
+fn print(asm: &mut CodeAssembler, label: &mut CodeLabel, main: &mut CodeLabel) {
+    emit!(asm,
+        set_label(label);
+        add(eax, 0x41);
+        mov(edx, 0x3f8);
+        out(dx, al);
+        ret();
+
+        set_label(main);
+        mov(ecx, 0x480);
+        rdmsr();
+        mov(dword_ptr(layout::VMXON_REGION as u32), eax);
+    );
+}
+
 /// Three times VMXON: with VMXE 0, with VMXE, with VMXE and NE. Each prints the vector of the
 /// exception as a letter, A being 0, or Z if there is none.
 fn code() -> Vec<u8> {
@@ -84,24 +127,10 @@ fn code() -> Vec<u8> {
     let mut print = asm.create_label();
     emit!(asm,
         jmp(main);
-        set_label(&mut vmxon);
-        pop(dword_ptr(RESUME));
-        mov(dword_ptr(STACK), esp);
-        mov(dword_ptr(layout::OPERAND as u32), layout::VMXON_REGION as u32);
-        mov(dword_ptr(layout::OPERAND as u32 + 4), 0);
-        vmxon(qword_ptr(layout::OPERAND as u32));
-        mov(eax, 25);
-        jmp(dword_ptr(RESUME));
-        set_label(&mut print);
-        add(eax, 0x41);
-        mov(edx, 0x3f8);
-        out(dx, al);
-        ret();
-
-        set_label(&mut main);
-        mov(ecx, 0x480);
-        rdmsr();
-        mov(dword_ptr(layout::VMXON_REGION as u32), eax);
+    );
+    attempt(&mut asm, &mut vmxon, self::vmxon);
+    self::print(&mut asm, &mut print, &mut main);
+    emit!(asm,
         call(vmxon);
         call(print);
         mov(eax, CR4);
@@ -148,30 +177,11 @@ fn paging_code(pae: bool) -> Vec<u8> {
     let features = CR4 | if pae { PAE } else { PSE };
     emit!(asm,
         jmp(main);
-        set_label(&mut vmxon);
-        pop(dword_ptr(RESUME));
-        mov(dword_ptr(STACK), esp);
-        vmxon(qword_ptr(layout::OPERAND as u32));
-        mov(eax, 25);
-        jmp(dword_ptr(RESUME));
-        set_label(&mut vmxoff);
-        pop(dword_ptr(RESUME));
-        mov(dword_ptr(STACK), esp);
-        vmxoff();
-        mov(eax, 25);
-        jmp(dword_ptr(RESUME));
-        set_label(&mut print);
-        add(eax, 0x41);
-        mov(edx, 0x3f8);
-        out(dx, al);
-        ret();
-
-        set_label(&mut main);
-        mov(ecx, 0x480);
-        rdmsr();
-        mov(dword_ptr(layout::VMXON_REGION as u32), eax);
-        mov(dword_ptr(layout::OPERAND as u32), layout::VMXON_REGION as u32);
-        mov(dword_ptr(layout::OPERAND as u32 + 4), 0);
+    );
+    attempt(&mut asm, &mut vmxon, self::vmxon);
+    attempt(&mut asm, &mut vmxoff, |asm| emit!(asm, vmxoff();));
+    self::print(&mut asm, &mut print, &mut main);
+    emit!(asm,
         mov(eax, features);
         mov(cr4, eax);
         mov(eax, root);
