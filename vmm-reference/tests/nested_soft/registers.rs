@@ -27,6 +27,9 @@ const FAULT: u64 = 0x8000_0b00 | GENERAL_PROTECTION;
 /// The number of RBX.
 const RBX: u64 = 3;
 
+/// A part of a program.
+type Code = fn(&mut CodeAssembler);
+
 /// L1 has NE, and VMXE and PSE. L2 takes NE and VMXE for 0, and PSE for 1.
 fn masks() -> [(Field, u64); 4] {
     [
@@ -55,7 +58,7 @@ const WRONG_CR4: u64 = SMEP | OSFXSR | PSE;
 fn what_faults_exits_with_l2s_registers_and_leaves_l1_its_own() {
     check(|| {
         let mut l1 = L1::in_vmx();
-        let programs: [(&str, u64, fn(&mut CodeAssembler)); 3] = [
+        let programs: [(&str, u64, Code); 3] = [
             ("CR0 of RBX", WRONG_CR0, |asm| {
                 emit!(asm, mov(ebx, WRONG_CR0 as u32); mov(cr0, rbx););
             }),
@@ -149,7 +152,7 @@ fn what_can_be_written_is_l2s_part() {
 fn what_vmx_needs_stays_set() {
     check(|| {
         let mut l1 = L1::in_vmx();
-        let programs: [(&str, fn(&mut CodeAssembler)); 2] = [
+        let programs: [(&str, Code); 2] = [
             ("CR0 without NE", |asm| {
                 emit!(asm, mov(ebx, (CR0 & !NE) as u32); mov(cr0, rbx););
             }),
@@ -203,7 +206,7 @@ fn the_tsc_is_l1s_whichever_way_l2_reads_it() {
     check(|| {
         let mut l1 = L1::in_vmx();
         put_identity(&mut l1);
-        let reads: [fn(&mut CodeAssembler); 2] = [
+        let reads: [Code; 2] = [
             |asm| emit!(asm, rdtsc();),
             |asm| emit!(asm, mov(ecx, TSC); rdmsr();),
         ];

@@ -44,6 +44,8 @@ fn enter(
 #[test]
 fn segments_come_from_all_of_a_table() {
     const LAST: u64 = 0x1ff8;
+    /// In the LDT.
+    const BEHIND: u64 = 0x2004;
     check(|| {
         let mut l1 = L1::in_vmx();
         put_identity(&mut l1);
@@ -74,10 +76,10 @@ fn segments_come_from_all_of_a_table() {
         let loaded = [(Field::GuestEsSelector, LAST | 4)];
         enter(&mut l1, "LDT", program, &table, &loaded);
         // There is none behind the end.
-        let program = l1.l2(|asm| loads(asm, LAST + 8 | 4));
+        let program = l1.l2(|asm| loads(asm, BEHIND));
         enter(&mut l1, "behind the LDT", program, &table, &[]);
         l1.word("vector", layout::L2_FRAME, GENERAL_PROTECTION);
-        l1.word("error code", layout::L2_FRAME + 8, LAST + 8 | 4);
+        l1.word("error code", layout::L2_FRAME + 8, BEHIND);
         l1
     });
 }
