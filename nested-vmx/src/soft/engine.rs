@@ -289,9 +289,9 @@ impl Engine {
             .map_err(SoftError::kvm("KVM_SET_VCPU_EVENTS"))
     }
 
-    /// What became of the event that was to be delivered. KVM has none afterwards, and blocks no
-    /// NMIs: that is L0's to remember.
-    pub(crate) fn take_back(&self) -> Result<Delivery, SoftError> {
+    /// What became of the events that were to be delivered when the guest came back like this. KVM
+    /// has none afterwards, and blocks no NMIs: that is L0's to remember.
+    pub(crate) fn take_back(&self, came: Came) -> Result<Delivery, SoftError> {
         let events = self
             .vcpu
             .fd()
@@ -309,6 +309,10 @@ impl Engine {
         if left.is_some() || events.nmi.masked != 0 {
             self.set_events(&kvm_vcpu_events::default())?;
         }
+        // KVM tells of what it cannot emulate, and has #UD for the guest as well.
+        let left = left.filter(|event| {
+            came != Came::Emulation || event.vector != super::idt::vector::INVALID_OPCODE
+        });
         Ok(left.map_or(Delivery::Done, Delivery::Left))
     }
 

@@ -34,9 +34,9 @@ fn block_nmis_behind(event: &Event, state: &mut CpuState) {
     }
 }
 
-/// Whether KVM could not deliver the event, and will not be able to.
-fn is_undelivered(came: Option<Came>, delivery: Delivery) -> bool {
-    matches!(came, Some(Came::Emulation | Came::Undelivered)) && delivery != Delivery::Done
+/// Whether there is something that KVM cannot do.
+fn is_failure(came: Came) -> bool {
+    matches!(came, Came::Emulation | Came::Undelivered)
 }
 
 impl<W: World> SoftVcpu<W> {
@@ -91,19 +91,21 @@ impl<W: World> SoftVcpu<W> {
                 self.state.set_rip(next);
             }
         }
-        let (mut came, mut delivery) = self.enter_once(how)?;
-        if self.on == On::View && is_undelivered(came, delivery) {
+        let mut entered = self.enter_once(how)?;
+        let is_undelivered =
+            |(came, delivery)| is_failure(came) && matches!(delivery, Delivery::Left(_));
+        if self.on == On::View && entered.is_some_and(is_undelivered) {
             // KVM takes for no memory what L2 was not shown.
             self.with_space(all_tables);
             self.state.changed(Stale::All);
-            (came, delivery) = self.enter_once(how)?;
+            entered = self.enter_once(how)?;
         }
-        let Some(came) = came else {
+        let Some((came, delivery)) = entered else {
             self.restore(&before);
             return Ok(Some(Out::Interrupted));
         };
         // What KVM cannot deliver even so, no processor could.
-        if came == Came::Shutdown || is_undelivered(Some(came), delivery) {
+        if came == Came::Shutdown || is_undelivered((came, delivery)) {
             self.restore(&before);
             return self.exit(ExitInformation::new(ExitReason::TRIPLE_FAULT), None);
         }
@@ -152,7 +154,8 @@ impl<W: World> SoftVcpu<W> {
     }
 
     /// Has KVM enter L2, with the event if there is one. What it has not delivered is taken back.
-    fn enter_once(&mut self, how: &EnterL2) -> Result<(Option<Came>, Delivery), SoftError> {
+    /// `None`: somebody wants the vCPU outside, and nothing happened.
+    fn enter_once(&mut self, how: &EnterL2) -> Result<Option<(Came, Delivery)>, SoftError> {
         self.show_pages()?;
         let engine = self.on.of(&mut self.whole, &mut self.for_view);
         engine.write(&mut self.state)?;
@@ -163,20 +166,24 @@ impl<W: World> SoftVcpu<W> {
             (Entering::UntilKicked, None) => Some(engine.run(false)?),
             _ => engine.run_briefly()?,
         };
-        let delivery = engine.take_back()?;
-        let entered_at = self.state.rip();
-        if !is_undelivered(came, delivery) {
-            return Ok((came, delivery));
-        }
+        let Some(came) = came else {
+            let _ = engine.take_back(Came::Interrupted)?;
+            return Ok(None);
+        };
+        let delivery = engine.take_back(came)?;
+        let Some(event) = how.injection.filter(|_| is_failure(came)) else {
+            return Ok(Some((came, delivery)));
+        };
         // A handler that L2 does not see yet fails to be fetched; by then the event is delivered,
-        // though not every processor says so (QEMU's does not).
+        // whatever the processor says (QEMU's says that it is not).
+        let entered_at = self.state.rip();
         let engine = self.on.of(&mut self.whole, &mut self.for_view);
         engine.read_general(&mut self.state)?;
         let delivery = match self.state.rip() == entered_at {
-            true => delivery,
+            true => Delivery::Left(event),
             false => Delivery::Done,
         };
-        Ok((came, delivery))
+        Ok(Some((came, delivery)))
     }
 
     fn traps(&self) -> bool {

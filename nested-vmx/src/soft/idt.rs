@@ -65,8 +65,11 @@ impl Handlers {
         let length = (limit + 1).min(256 * size) / size * size;
         let mut bytes = alloc::vec![0; length];
         let base = state.vmcs.guest_idtr_base();
-        // What cannot be read delivers nothing.
-        if space.read(base, &mut bytes).is_err() {
+        // What cannot be read delivers nothing. User code cannot, but the processor does.
+        if space
+            .implicitly(|space| space.read(base, &mut bytes))
+            .is_err()
+        {
             bytes.clear();
         }
         Self { bytes, size, real }
@@ -174,7 +177,8 @@ fn descriptor(selector: u16, state: &CpuState, space: &Space<'_>) -> Option<Desc
         return None;
     }
     let mut bytes = [0; 8];
-    space.read(table.wrapping_add(offset), &mut bytes).ok()?;
+    let at = table.wrapping_add(offset);
+    space.implicitly(|space| space.read(at, &mut bytes)).ok()?;
     let [_, _, b0, b1, b2, access, flags, b3] = bytes;
     Some(Descriptor {
         base: u32::from_le_bytes([b0, b1, b2, b3]).into(),

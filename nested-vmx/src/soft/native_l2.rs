@@ -194,7 +194,7 @@ impl<W: World> SoftVcpu<W> {
         if is_step && self.state.rip() != before.rip() {
             return Ok(Left::Nothing);
         }
-        Ok(match self.engine_mut().take_back()? {
+        Ok(match self.engine_mut().take_back(came)? {
             Delivery::Left(event) if event.kind == EventType::HardwareException => {
                 Left::Exception(self.pending(&event))
             }

@@ -74,6 +74,10 @@ fn length(memory: &iced_x86::UsedMemory) -> usize {
 
 /// The tables that an exception would go through: as much of them as it takes as a rule.
 pub(super) fn tables(state: &CpuState, space: &Space<'_>) {
+    space.implicitly(|space| usual_tables(state, space));
+}
+
+fn usual_tables(state: &CpuState, space: &Space<'_>) {
     let vmcs = &state.vmcs;
     for (base, limit) in [
         (vmcs.guest_idtr_base(), vmcs.guest_idtr_limit()),
@@ -93,6 +97,10 @@ const FRAME: usize = 64;
 
 /// All of the tables, and the stacks that the TSS has.
 pub(super) fn all_tables(state: &CpuState, space: &Space<'_>) {
+    space.implicitly(|space| each_table(state, space));
+}
+
+fn each_table(state: &CpuState, space: &Space<'_>) {
     let vmcs = &state.vmcs;
     for (base, limit) in [
         (vmcs.guest_idtr_base(), vmcs.guest_idtr_limit()),

@@ -94,7 +94,7 @@ impl<W: World> SoftVcpu<W> {
         self.whole.write(&mut self.state)?;
         self.whole.inject(&event)?;
         let came = self.whole.run(false)?;
-        match self.whole.take_back()? {
+        match self.whole.take_back(came)? {
             Delivery::Left(left) if left.vector == event.vector => self.for_l1 = Some(event),
             // An exception that the delivery has caused stands in for the event.
             Delivery::Left(left) => self.for_l1 = Some(left),
@@ -133,6 +133,7 @@ impl<W: World> SoftVcpu<W> {
 
     /// KVM's emulator lacks the instruction at RIP.
     pub(super) fn emulate(&mut self) -> Result<Option<Out>, SoftError> {
+        let _ = self.whole.take_back(Came::Emulation)?;
         let Ok(fetched) = self.with_space(Fetched::at_rip) else {
             return Ok(Some(Out::Exit));
         };

@@ -45,8 +45,8 @@ pub(crate) struct Space<'a> {
     memory: &'a dyn L1Memory,
     ept: Option<Ept>,
     paging: PagingState,
-    /// Whether the processor itself makes the accesses, for which the privilege level is 0.
-    implicit: Cell<bool>,
+    /// The privilege level of the accesses, if it is not the current one.
+    level: Cell<Option<u8>>,
     /// What was gone through, for the view of L2.
     gone_through: RefCell<Vec<Mapping>>,
 }
@@ -66,7 +66,7 @@ impl<'a> Space<'a> {
             memory,
             ept,
             paging,
-            implicit: Cell::new(false),
+            level: Cell::new(None),
             gone_through: RefCell::default(),
         }
     }
@@ -96,20 +96,29 @@ impl<'a> Space<'a> {
 
     /// Makes accesses as the delivery of an event makes them: to the IDT, the TSS, a handler's stack.
     pub(crate) fn implicitly<T>(&self, call: impl FnOnce(&Self) -> T) -> T {
-        self.implicit.set(true);
+        self.at_level(0, call)
+    }
+
+    fn at_level<T>(&self, level: u8, call: impl FnOnce(&Self) -> T) -> T {
+        let before = self.level.replace(Some(level));
         let result = call(self);
-        self.implicit.set(false);
+        self.level.set(before);
         result
     }
 
     fn paging(&self) -> PagingState {
-        match self.implicit.get() {
-            true => PagingState {
-                cpl: 0,
-                ..self.paging
-            },
-            false => self.paging,
+        PagingState {
+            cpl: self.level.get().unwrap_or(self.paging.cpl),
+            ..self.paging
         }
+    }
+
+    /// The physical address in L1 of code that the guest may get to: with its present privilege, the
+    /// kernel's or a user's.
+    pub(crate) fn code(&self, linear: u64) -> Result<u64, Fault> {
+        self.translate(linear, Access::Fetch)
+            .or_else(|_| self.at_level(0, |space| space.translate(linear, Access::Fetch)))
+            .or_else(|_| self.at_level(3, |space| space.translate(linear, Access::Fetch)))
     }
 
     /// The physical address in L1 of one byte.

@@ -15,7 +15,6 @@ use super::state::LOW;
 use super::vcpu::{Catch, SoftVcpu};
 use super::world::World;
 use crate::operand::Mode;
-use crate::paging::Access;
 use crate::registers::rflags;
 
 const PAGE: usize = 4096;
@@ -64,7 +63,7 @@ fn runs(addresses: &[u64], space: &Space<'_>) -> Vec<Run> {
             continue;
         };
         let last = part.last().unwrap_or(first);
-        if let Ok(physical) = space.translate(*first, Access::Fetch) {
+        if let Ok(physical) = space.code(*first) {
             runs.push(Run {
                 which,
                 linear: *first,
@@ -190,7 +189,7 @@ impl<W: World> SoftVcpu<W> {
 
     /// Makes the guest that runs stop at a linear address. Says whether it does.
     pub(crate) fn stop_at(&mut self, linear: u64) -> bool {
-        let found = self.with_space(|_, space| space.translate(linear, Access::Fetch));
+        let found = self.with_space(|_, space| space.code(linear));
         found.is_ok_and(|physical| self.sites.set(self.world.memory(), physical))
     }
 
@@ -244,7 +243,7 @@ impl<W: World> SoftVcpu<W> {
     /// Whether the HLT behind which the guest stands is a stop; then it stands before it again.
     pub(crate) fn back_to_stop(&mut self) -> bool {
         let at = self.state.linear_rip().wrapping_sub(1);
-        let found = self.with_space(|_, space| space.translate(at, Access::Fetch));
+        let found = self.with_space(|_, space| space.code(at));
         let is_stop = found.is_ok_and(|physical| self.sites.contains(physical));
         if is_stop {
             self.state.set_rip(self.state.rip().wrapping_sub(1));
