@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use machine::{BINARY, Guest, Machine, Ran, has_kvm};
+use machine::{Guest, Machine, Ran, binary, has_kvm};
 use vmm_reference::config::VmmConfig;
 use vmm_reference::{exit_status, vmm};
 
@@ -39,7 +39,7 @@ fn a_wrong_command_line_is_told_in_one_line() {
         ),
         (&["host", "--yaml"], "--yaml"),
     ] {
-        let ran = Ran::run(Command::new(BINARY).args(arguments));
+        let ran = Ran::run(Command::new(binary()).args(arguments));
         assert_eq!(ran.status, Some(2), "{arguments:?}: {ran:?}");
         assert!(ran.complaint().contains(part), "{arguments:?}: {ran:?}");
         assert_eq!(ran.output, "", "{arguments:?}");
@@ -91,7 +91,7 @@ fn a_machine_that_cannot_be_had_is_told() {
         (["--initrd", large.as_str()], "initrd"),
         (["--memory", "size_mib=4294967295"], "--memory"),
     ] {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command
             .arg("--kernel")
             .arg(format!("path={}", machine.path("kernel").display()))
@@ -181,7 +181,8 @@ fn closed_standard_streams_do_not_matter_to_a_guest_that_needs_none() {
     for redirection in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
         let kernel = machine.path("kernel");
         let script = format!(
-            "exec '{BINARY}' --kernel path='{}' --memory size_mib=16 {redirection}",
+            "exec '{}' --kernel path='{}' --memory size_mib=16 {redirection}",
+            binary(),
             kernel.display()
         );
         let status = Command::new("sh").args(["-c", &script]).status().unwrap();
@@ -205,7 +206,10 @@ fn a_host_without_usable_kvm_is_told_what_to_do() {
 /// The binary itself always uses /dev/kvm, so that it is taken away in a mount namespace.
 #[test]
 fn the_binary_says_so_when_dev_kvm_is_missing() {
-    let script = format!("mount -t tmpfs none /dev && exec '{BINARY}' host --json");
+    let script = format!(
+        "mount -t tmpfs none /dev && exec '{}' host --json",
+        binary()
+    );
     let child = Command::new("unshare")
         .args(["--mount", "sh", "-c", &script])
         .stdin(Stdio::null())
@@ -252,7 +256,7 @@ fn the_binary_says_so_when_dev_kvm_is_forbidden() {
     // A copy, as the build directory may be closed to others.
     let machine = machine();
     let copy = machine.path("vmm-reference");
-    fs::copy(BINARY, &copy).unwrap();
+    fs::copy(binary(), &copy).unwrap();
     let directory = copy.parent().unwrap();
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(&copy);

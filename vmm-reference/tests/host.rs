@@ -6,10 +6,10 @@ mod machine;
 
 use std::process::{Command, Stdio};
 
-use machine::{BINARY, Ran, has_kvm};
+use machine::{Ran, binary, has_kvm};
 
 fn host(arguments: &[&str]) -> Ran {
-    Ran::run(Command::new(BINARY).arg("host").args(arguments))
+    Ran::run(Command::new(binary()).arg("host").args(arguments))
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn text_and_json_agree() {
 fn a_closed_standard_output_has_its_own_status() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let child = Command::new(BINARY)
+    let child = Command::new(binary())
         .arg("--help")
         .stdout(writer)
         .stderr(Stdio::piped())
@@ -57,7 +57,7 @@ fn a_closed_standard_output_has_its_own_status() {
 
 #[test]
 fn the_help_tells_each_exit_status() {
-    let ran = Ran::run(Command::new(BINARY).arg("--help"));
+    let ran = Ran::run(Command::new(binary()).arg("--help"));
     assert_eq!(ran.status, Some(0));
     assert!(
         ran.output.contains(vmm_reference::exit_status::HELP),

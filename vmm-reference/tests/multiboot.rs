@@ -77,7 +77,7 @@ fn a_command_line_that_is_given_arrives_as_it_is() {
     let guest = print_command_line().debug_exit(0).spin();
     let machine = Machine::with_kernel(&guest.multiboot_elf());
     let kernel = format!("path={},cmdline=a test=1", machine.path("kernel").display());
-    let mut command = std::process::Command::new(machine::BINARY);
+    let mut command = std::process::Command::new(machine::binary());
     command.args(["--kernel", &kernel, "--debug-exit", "port=0xf4"]);
     let ran = machine::Ran::run(&mut command);
     assert_eq!(

@@ -11,6 +11,7 @@
     reason = "part of tests, though not itself one"
 )]
 
+use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -19,7 +20,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use vmm_sys_util::tempdir::TempDir;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_vmm-reference");
+/// The VMM: cargo's, or what VMM_REFERENCE names, in a machine that has only what it was given.
+pub fn binary() -> String {
+    let named = env::var("VMM_REFERENCE");
+    named.unwrap_or_else(|_| env!("CARGO_BIN_EXE_vmm-reference").to_owned())
+}
 
 const LOAD_ADDRESS: u32 = 0x10_0000;
 
@@ -230,7 +235,7 @@ impl Machine {
 
     /// The binary with `arguments`, its standard input empty.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command
             .arg("--kernel")
             .arg(format!("path={}", self.path("kernel").display()))

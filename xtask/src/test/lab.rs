@@ -77,6 +77,20 @@ fn entries(mixture: &'static str) -> Vec<Entry> {
             script: "./nested soft::events --show-output --test-threads=1",
         },
         Entry {
+            name: "lab svm: VMX in software, hostile L1s",
+            machine: "svm",
+            profile: "lab",
+            programs: &[
+                ("vmm-reference", "bin", "vmm-reference"),
+                ("vmm-reference", "test", "nested_soft"),
+            ],
+            files: &[],
+            options: vec![],
+            // Three kinds stop QEMU's processor for good: see docs/lab.md.
+            script: "VMM_REFERENCE=$PWD/vmm-reference ./nested_soft --show-output --test-threads=1 \
+                     --skip unrestricted --skip page_tables --skip no_memory_at_all",
+        },
+        Entry {
             name: "lab vmx: its KVM offers nested VMX",
             machine: "vmx",
             profile: "lab",
