@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 
 use arbitrary::Unstructured;
 use common::{bytes, parts, sets};
-use nested_vmx::capability::Capabilities;
+use nested_vmx::capability::{Capabilities, Features, Part};
 use nested_vmx::check::{EntryRequest, L1State, Rule, Subject};
 use nested_vmx::generate::{Scenario, inseparable_from};
-use nested_vmx::vmcs::REGION_SIZE;
+use nested_vmx::vmcs::{Field, REGION_SIZE};
 use proptest::prelude::*;
 
 /// Enough for any state.
@@ -156,6 +156,30 @@ fn the_rules_are_those_of_the_table() {
     }
 }
 
+/// Vector 21 has no error code for an L1 that does not know CET, and has one on a host with CET, unless
+/// IA32_VMX_BASIC[56] lets it do as it likes. Processors have that bit since they have CET; these sets
+/// are put together.
+fn hides_control_protection(narrow: &Capabilities, host: &Capabilities, made: &Scenario) -> bool {
+    let has_cet = |of: &Capabilities| of.processor.has(Features::CET_SS.union(Features::CET_IBT));
+    let vector = made.vmcs12.vm_entry_intr_info_field() & 0xff;
+    vector == 21 && has_cet(host) && !has_cet(narrow) && !host.basic.has_free_error_code()
+}
+
+#[test]
+fn an_l1_without_cet_is_refused_where_the_host_wants_an_error_code() {
+    let (_, host) = sets()[5];
+    let part = Part::Features(Features::CET_SS.union(Features::CET_IBT));
+    let narrow = host.narrow().without(part).unwrap().build().unwrap();
+    let mut scenario = Scenario::arbitrary(&narrow, &mut Unstructured::new(&[])).unwrap();
+    // A hardware exception.
+    let injected = 0x8000_0300 | 21;
+    scenario.vmcs12.write(Field::VmEntryIntrInfoField, injected);
+    assert!(!violated(&scenario).contains(&Rule::InjectedErrorCodeVector));
+    scenario.capabilities = host;
+    assert!(hides_control_protection(&narrow, &host, &scenario));
+    assert!(violated(&scenario).contains(&Rule::InjectedErrorCodeVector));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
@@ -186,7 +210,11 @@ proptest! {
         let mut scenario = made.expect("there is a state for any capabilities of a processor");
         prop_assert_eq!(violated(&scenario), [], "{}, {:#x?}: {:#x?}", name, narrow, scenario);
         scenario.capabilities = host;
-        prop_assert_eq!(violated(&scenario), [], "{}, {:#x?}: {:#x?}", name, narrow, scenario);
+        let mut broken = violated(&scenario);
+        if hides_control_protection(&narrow, &host, &scenario) {
+            broken.retain(|rule| *rule != Rule::InjectedErrorCodeVector);
+        }
+        prop_assert_eq!(broken, [], "{}, {:#x?}: {:#x?}", name, narrow, scenario);
     }
 
     /// Whatever is in the VMCS, there is a verdict: `violated` looks at it from both ends.
