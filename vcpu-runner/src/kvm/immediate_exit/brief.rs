@@ -185,7 +185,7 @@ impl BriefEntries {
             let undelivered = matches!(
                 &attempt,
                 Attempt::Entered { end: End::Interrupted, after, .. }
-                    if with_event && !before.delivered(after)
+                    if before.undelivered(after)
             );
             let entered = matches!(attempt, Attempt::Entered { .. });
             apply.learn(entered && !undelivered);

@@ -17,6 +17,8 @@ pub(super) struct Events {
     interrupt: Option<u8>,
     /// NMIs, injected or pending.
     nmis: u8,
+    /// A delivery has begun and did not end: KVM begins it again with the next entry.
+    under_way: bool,
     /// No NMI is delivered now.
     nmi_blocked: bool,
     /// STI or MOV SS has just been executed.
@@ -43,6 +45,9 @@ impl Events {
             exception: waits.then_some(exception.nr),
             interrupt: (events.interrupt.injected != 0).then_some(events.interrupt.nr),
             nmis: events.nmi.injected.saturating_add(events.nmi.pending),
+            under_way: exception.injected != 0
+                || events.interrupt.injected != 0
+                || events.nmi.injected != 0,
             nmi_blocked: events.nmi.injected == 0
                 && (events.nmi.masked != 0 || events.interrupt.shadow != 0 || events.smi.smm != 0),
             shadow: events.interrupt.shadow != 0,
@@ -75,6 +80,11 @@ impl Events {
     /// Whether anything waits, deliverable or not.
     pub(super) fn waits(&self) -> bool {
         self.exception.is_some() || self.interrupt.is_some() || self.nmis > 0
+    }
+
+    /// Whether the delivery of an event has begun and not ended.
+    pub(super) fn under_way(&self) -> bool {
+        self.under_way
     }
 
     /// Whether the local APIC still has `vector` to deliver.
@@ -186,6 +196,14 @@ mod tests {
             vectors(&of(|e| (e.nmi.injected, e.nmi.masked) = (1, 1)), true),
             [2]
         );
+    }
+
+    #[test]
+    fn what_is_injected_is_under_way_and_what_is_pending_is_not() {
+        assert!(!of(|e| (e.exception.pending, e.nmi.pending) = (1, 1)).under_way());
+        assert!(of(|e| e.exception.injected = 1).under_way());
+        assert!(of(|e| e.interrupt.injected = 1).under_way());
+        assert!(of(|e| e.nmi.injected = 1).under_way());
     }
 
     #[test]

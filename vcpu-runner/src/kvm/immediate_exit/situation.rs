@@ -154,7 +154,11 @@ impl Situation {
     /// What became of the events between `self` and `after`.
     pub(super) fn injection(&self, after: &Self) -> Injection {
         if !self.events.waits() && self.deliverable().is_empty() {
-            return Injection::Nothing;
+            // An interrupt controller in the kernel may have had one that nothing showed.
+            return match after.events.under_way() {
+                true => Injection::Waits,
+                false => Injection::Nothing,
+            };
         }
         let is_left = |event: &Event| after.events.has_request(event.vector);
         let left = self.deliverable().iter().any(is_left);
@@ -167,6 +171,16 @@ impl Situation {
     /// Whether an event was delivered between `self` and `after`.
     pub(super) fn delivered(&self, after: &Self) -> bool {
         self.events.any_consumed(&after.events)
+    }
+
+    /// Whether the entry between `self` and `after` ended before the event that it was to deliver was
+    /// delivered, and before anything else was done.
+    pub(super) fn undelivered(&self, after: &Self) -> bool {
+        if !self.deliverable().is_empty() {
+            return !self.delivered(after);
+        }
+        // One that nothing showed beforehand, as the in-kernel PIC's.
+        after.events.under_way() && registers(&self.regs) == registers(&after.regs)
     }
 
     /// The linear address of the next instruction.
@@ -298,7 +312,23 @@ mod tests {
         let both = with(|events| (events.nmi.pending, events.interrupt.injected) = (1, 1));
         let one = with(|events| events.nmi.pending = 1);
         assert_eq!(both.injection(&one), Injection::Waits);
-        assert!(both.delivered(&one));
+        assert!(both.delivered(&one) && !both.undelivered(&one));
+    }
+
+    #[test]
+    fn an_event_that_nothing_showed_may_be_left_undelivered() {
+        let put_back = with(|events| events.interrupt.injected = 1);
+        assert!(idle().undelivered(&put_back));
+        assert_eq!(idle().injection(&put_back), Injection::Waits);
+        assert!(!idle().undelivered(&idle()));
+        // It came after the guest had done something: the entry was one.
+        let mut later = put_back.clone();
+        later.regs.rip = 1;
+        assert!(!idle().undelivered(&later));
+        // One that has come meanwhile was not this entry's.
+        assert!(!idle().undelivered(&with(|events| events.nmi.pending = 1)));
+        assert!(put_back.undelivered(&put_back));
+        assert!(!put_back.undelivered(&idle()));
     }
 
     #[test]
