@@ -49,5 +49,5 @@ pub use guest_ram::GuestRam;
 pub use interrupt_window::Pic;
 pub use mechanism::{Mechanism, NoHandler, Unmet};
 pub use order::MechanismOrder;
-pub use probe::{HostMechanisms, Measured, Sample};
+pub use probe::{HostMechanisms, Measured, Sample, steps_user_code};
 pub use set_up::ImmediateExitSetUp;

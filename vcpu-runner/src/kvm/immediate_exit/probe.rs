@@ -143,8 +143,12 @@ enum Class {
     DoesNotStop,
 }
 
-/// Tries one step in ring 3.
-fn steps_user_code(kvm: &Kvm) -> Result<bool, ProbeError> {
+/// Tries whether a single step of guest user code stops after one instruction, in a VM of its own. See
+/// [`HostMechanisms::steps_user_code`], which has measured that as well.
+///
+/// # Errors
+/// [`ProbeError`] if there can be no guest to try it with.
+pub fn steps_user_code(kvm: &Kvm) -> Result<bool, ProbeError> {
     let bench = Bench::new(kvm, Mechanism::Step)?;
     let Bench(mut guest) = bench;
     guest.enter_user_mode()?;
