@@ -3,7 +3,8 @@
 //! The virtual machine as KVM has it: memory, interrupt controllers, timer, vCPUs.
 
 use kvm_bindings::{
-    KVM_CAP_SPLIT_IRQCHIP, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_msi, kvm_pit_config,
+    KVM_CAP_DISABLE_QUIRKS2, KVM_CAP_SPLIT_IRQCHIP, KVM_PIT_SPEAKER_DUMMY,
+    KVM_X86_QUIRK_FIX_HYPERCALL_INSN, kvm_enable_cap, kvm_msi, kvm_pit_config,
     kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
@@ -104,6 +105,29 @@ impl Vm {
                 .map_err(ioctl("KVM_SET_USER_MEMORY_REGION"))?;
         }
         Ok(Self { fd, memory })
+    }
+
+    /// Has KVM leave the guest's VMCALL and VMMCALL alone, where it can (Linux 5.19): else it writes that
+    /// one of them over the other which the host's processor has (`api.rst`, KVM_CAP_DISABLE_QUIRKS2,
+    /// at KVM_X86_QUIRK_FIX_HYPERCALL_INSN). To be called before there are vCPUs. Says whether it can.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn keep_hypercalls(&self) -> Result<bool, VmError> {
+        let quirks = self.fd.check_extension_raw(KVM_CAP_DISABLE_QUIRKS2.into());
+        let quirk = KVM_X86_QUIRK_FIX_HYPERCALL_INSN;
+        if u32::try_from(quirks).unwrap_or(0) & quirk == 0 {
+            return Ok(false);
+        }
+        let mut disable = kvm_enable_cap {
+            cap: KVM_CAP_DISABLE_QUIRKS2,
+            ..Default::default()
+        };
+        disable.args[0] = quirk.into();
+        self.fd
+            .enable_cap(&disable)
+            .map_err(ioctl("KVM_ENABLE_CAP of KVM_CAP_DISABLE_QUIRKS2"))?;
+        Ok(true)
     }
 
     /// The guest's memory.
