@@ -90,6 +90,8 @@ pub mod rflags {
     pub const OF: u64 = 1 << 11;
     /// I/O privilege level.
     pub const IOPL: u64 = 3 << 12;
+    /// Resume: no instruction breakpoint for the next instruction.
+    pub const RF: u64 = 1 << 16;
     /// Virtual-8086 mode.
     pub const VM: u64 = 1 << 17;
     /// Alignment check; with SMAP, access to user-mode pages.

@@ -13,7 +13,7 @@ use vcpu_runner::{BriefError, BriefRun, Exit, RunError, SkipFlag, Vcpu};
 
 use super::error::SoftError;
 use super::skip_flag::SoftSkipFlag;
-use super::state::{CpuState, Stale};
+use super::state::{CpuState, DR6_BS, Stale};
 use crate::interruption::{Event, EventType};
 use crate::vmcs::Field;
 
@@ -81,6 +81,8 @@ pub(crate) enum Delivery {
 pub(crate) enum Limit {
     /// KVM's single step.
     Step,
+    /// RFLAGS.TF, which L0 has set: a debug exception of the guest's, at whose handler it stops.
+    Trap,
     /// A stop at the instruction that follows.
     Stop,
 }
@@ -232,6 +234,17 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes DR6.BS away, which a step has set that the guest got to see.
+    pub(crate) fn forget_step(&self) -> Result<(), SoftError> {
+        let fd = self.vcpu.fd();
+        let mut debug = fd
+            .get_debug_regs()
+            .map_err(SoftError::kvm("KVM_GET_DEBUGREGS"))?;
+        debug.dr6 &= !DR6_BS;
+        fd.set_debug_regs(&debug)
+            .map_err(SoftError::kvm("KVM_SET_DEBUGREGS"))
+    }
+
     /// An MSR of KVM's.
     pub(crate) fn msr(&self, index: u32) -> Option<u64> {
         let asked = kvm_msr_entry {
@@ -361,7 +374,7 @@ impl Engine {
     /// instruction late.
     pub(crate) fn one(&mut self, limit: Limit) -> Result<Came, SoftError> {
         match limit {
-            Limit::Stop => self.run(false),
+            Limit::Trap | Limit::Stop => self.run(false),
             Limit::Step => {
                 self.debugging(Debugging::Steps)?;
                 let came = self.enter();

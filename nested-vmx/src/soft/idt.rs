@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use super::space::{Fault, Space};
-use super::state::{CpuState, LOW};
+use super::state::{CpuState, LOW, Segment};
 use crate::interruption::{Event, EventType};
 use crate::l0::PendingException;
 use crate::operand::Mode;
@@ -146,13 +146,6 @@ impl Handlers {
     }
 }
 
-struct Descriptor {
-    base: u64,
-    dpl: u8,
-    /// It is a segment of 64-bit code.
-    is_long: bool,
-}
-
 /// The linear address of code in protected mode, if there is such a segment.
 pub(crate) fn code_address(
     selector: u16,
@@ -161,13 +154,14 @@ pub(crate) fn code_address(
     space: &Space<'_>,
 ) -> Option<u64> {
     let found = descriptor(selector, state, space)?;
-    Some(match state.is_long() && found.is_long {
+    Some(match state.is_long() && found.is_long() {
         true => offset,
         false => found.base.wrapping_add(offset) & LOW,
     })
 }
 
-fn descriptor(selector: u16, state: &CpuState, space: &Space<'_>) -> Option<Descriptor> {
+/// The segment that a selector names, if there is such a descriptor.
+pub(crate) fn descriptor(selector: u16, state: &CpuState, space: &Space<'_>) -> Option<Segment> {
     let (table, limit) = match selector & 4 {
         0 => (state.vmcs.guest_gdtr_base(), state.vmcs.guest_gdtr_limit()),
         _ => (state.vmcs.guest_ldtr_base(), state.vmcs.guest_ldtr_limit()),
@@ -179,11 +173,15 @@ fn descriptor(selector: u16, state: &CpuState, space: &Space<'_>) -> Option<Desc
     let mut bytes = [0; 8];
     let at = table.wrapping_add(offset);
     space.implicitly(|space| space.read(at, &mut bytes)).ok()?;
-    let [_, _, b0, b1, b2, access, flags, b3] = bytes;
-    Some(Descriptor {
+    let [l0, l1, b0, b1, b2, access, flags, b3] = bytes;
+    let limit = u64::from(u32::from_le_bytes([l0, l1, flags & 0xf, 0]));
+    Some(Segment {
         base: u32::from_le_bytes([b0, b1, b2, b3]).into(),
-        dpl: access >> 5 & 3,
-        is_long: flags >> 5 & 1 != 0,
+        limit: match flags >> 7 {
+            0 => limit,
+            _ => limit << 12 | 0xfff,
+        },
+        rights: u32::from(access) | u32::from(flags >> 4) << 12,
     })
 }
 
@@ -268,7 +266,7 @@ pub(crate) fn stack(
         return Ok(Some(Frame { bottom, length: 6 }));
     }
     let target = descriptor(gate.selector, state, space);
-    let switches = target.is_some_and(|target| target.dpl < state.cpl());
+    let switches = target.is_some_and(|target| target.dpl() < state.cpl());
     let tss = state.vmcs.guest_tr_base();
     let error = usize::from(has_error_code);
     if state.is_long() {

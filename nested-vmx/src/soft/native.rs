@@ -16,6 +16,13 @@ use crate::registers::{interruptibility, rflags};
 impl<W: World> SoftVcpu<W> {
     /// The processor executes one instruction at which L1 stops.
     pub(crate) fn execute_natively(&mut self, fetched: &Fetched) -> Result<Option<Out>, SoftError> {
+        use Mnemonic as M;
+        if matches!(
+            fetched.instruction.mnemonic(),
+            M::Sysret | M::Sysretq | M::Sysexit | M::Sysexitq
+        ) {
+            return self.return_to_user_code(fetched);
+        }
         self.statistics.l1_steps += 1;
         let limit = self.stop_behind(fetched);
         let before = self.state.clone();
@@ -119,6 +126,12 @@ impl<W: World> SoftVcpu<W> {
         if !to_user {
             return self.execute_natively(fetched);
         }
+        self.return_to_user_code(fetched)
+    }
+
+    /// An instruction that goes to user code, which is not stepped.
+    fn return_to_user_code(&mut self, fetched: &Fetched) -> Result<Option<Out>, SoftError> {
+        self.enter_user_code();
         let stopped = self.sites.lift(self.world.memory(), fetched.physical);
         let out = self.let_l1_run();
         if stopped {

@@ -5,19 +5,20 @@
 use iced_x86::FlowControl;
 
 use super::below_stack::BelowStack;
-use super::engine::{Came, Delivery};
+use super::engine::{Came, Delivery, Limit};
 use super::error::SoftError;
 use super::idt::vector;
 use super::instruction::{Fetched, Kind, number};
 use super::operands::{all_tables, operands, tables};
 use super::space::Fault;
 use super::state::CpuState;
-use super::vcpu::{Behind, Io, On, Out, SoftVcpu};
+use super::vcpu::{Behind, Io, On, Out, SoftVcpu, UserStep};
 use super::world::World;
 use crate::exit_reason::ExitReason;
 use crate::interruption::{Event, EventType};
 use crate::l0::{ExitInformation, PendingException};
 use crate::paging::Access;
+use crate::registers::rflags;
 
 /// A register's value while one instruction is executed.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +74,14 @@ impl<W: World> SoftVcpu<W> {
         let mut done = None;
         for &look in self.on.looks() {
             let stack = self.look(fetched, look)?;
-            let came = self.attempt(fetched)?;
+            let mut limit = self.limit(fetched);
+            let mut came = self.attempt(fetched, limit)?;
+            if came == Came::Shutdown && limit == Limit::Trap {
+                // Not even the trap has a handler: user code is executed as far as the next exit.
+                self.restore(&before);
+                limit = Limit::Stop;
+                came = self.attempt(fetched, limit)?;
+            }
             // Finished I/O changes the registers; of a shutdown nothing is left.
             if !matches!(came, Came::Vmm | Came::Shutdown) {
                 self.read_registers()?;
@@ -127,6 +135,8 @@ impl<W: World> SoftVcpu<W> {
         // A step that ends behind a stop has gone over it, unless it was this very instruction.
         let is_next = self.state.rip() == before.rip().wrapping_add(fetched.length());
         let arrived = !is_next && self.back_to_stop();
+        self.end_user_step(&before)?;
+        self.hide_trap(before.rflags());
         if came == Came::Interrupted && !arrived && self.state.rip() == before.rip() {
             self.give_back(own);
             return Ok(None);
@@ -167,8 +177,18 @@ impl<W: World> SoftVcpu<W> {
     }
 
     /// Has KVM execute the instruction.
-    fn attempt(&mut self, fetched: &Fetched) -> Result<Came, SoftError> {
-        let limit = self.stop_behind(fetched);
+    /// What ends the execution of this instruction.
+    fn limit(&mut self, fetched: &Fetched) -> Limit {
+        match self.stop_behind(fetched) {
+            Limit::Step if self.state.cpl() == 3 && self.user_step == UserStep::Trap => Limit::Trap,
+            limit => limit,
+        }
+    }
+
+    fn attempt(&mut self, fetched: &Fetched, limit: Limit) -> Result<Came, SoftError> {
+        if limit == Limit::Trap {
+            self.state.set_rflags(self.state.rflags() | rflags::TF);
+        }
         let stopped = self.sites.lift(self.world.memory(), fetched.physical);
         let engine = self.on.of(&mut self.whole, &mut self.for_view);
         engine.write(&mut self.state)?;

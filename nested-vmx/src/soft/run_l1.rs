@@ -17,6 +17,9 @@ impl<W: World> SoftVcpu<W> {
     /// Lets L1 run until there is something to do.
     pub(crate) fn run_l1(&mut self) -> Result<Option<Out>, SoftError> {
         self.switch_to(On::Whole)?;
+        if let Some(out) = self.correct_user_exception()? {
+            return Ok(Some(out));
+        }
         self.next_event_for_l1();
         if self.for_l1.is_none() && self.activity == Activity::Halted {
             return Ok(Some(Out::Halt));
@@ -34,7 +37,7 @@ impl<W: World> SoftVcpu<W> {
         };
         if self.state.cpl() == 3 {
             // Nothing that L0 has to see can be executed there; the handlers are gone through.
-            self.scan_system_calls();
+            self.enter_user_code();
             return self.let_l1_run();
         }
         let shadowed = self.in_shadow();

@@ -62,8 +62,32 @@ const LDTR: SegmentFields = segment!(
 );
 const TR: SegmentFields = segment!(GuestTrSelector, GuestTrBase, GuestTrLimit, GuestTrArBytes);
 
+/// A segment as its descriptor has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) base: u64,
+    /// In bytes.
+    pub(crate) limit: u64,
+    /// As a VMCS has them (SDM volume 3, table 26-2).
+    pub(crate) rights: u32,
+}
+
+impl Segment {
+    pub(crate) fn dpl(&self) -> u8 {
+        (self.rights >> rights::DPL & 3) as u8
+    }
+
+    /// Whether it is one of 64-bit code.
+    pub(crate) fn is_long(&self) -> bool {
+        self.rights >> rights::LONG & 1 != 0
+    }
+}
+
 /// The low half of a register: all of it outside 64-bit mode.
 pub(crate) const LOW: u64 = 0xffff_ffff;
+
+/// DR6.BS: a single step.
+pub(crate) const DR6_BS: u64 = 1 << 14;
 
 /// RSP's number among the general-purpose registers.
 const RSP: usize = 4;
@@ -420,6 +444,48 @@ impl CpuState {
             cr8: before.cr8,
             interrupt_bitmap: [0; 4],
         }
+    }
+
+    /// Loads CS as a branch that succeeds does.
+    pub(crate) fn load_code_segment(&mut self, selector: u16, segment: &Segment) {
+        self.load_segment(&CS, selector, segment);
+    }
+
+    /// Loads SS, and with it the privilege level.
+    pub(crate) fn load_stack_segment(&mut self, selector: u16, segment: &Segment) {
+        self.load_segment(&SS, selector, segment);
+    }
+
+    /// CS: its selector, and the segment.
+    pub(crate) fn code_segment(&self) -> (u16, Segment) {
+        self.loaded_segment(&CS)
+    }
+
+    /// SS.
+    pub(crate) fn stack_segment(&self) -> (u16, Segment) {
+        self.loaded_segment(&SS)
+    }
+
+    fn loaded_segment(&self, fields: &SegmentFields) -> (u16, Segment) {
+        let segment = Segment {
+            base: self.vmcs.read(fields.base),
+            limit: self.vmcs.read(fields.limit),
+            rights: self.vmcs.read(fields.rights) as u32,
+        };
+        (self.vmcs.read(fields.selector) as u16, segment)
+    }
+
+    fn load_segment(&mut self, fields: &SegmentFields, selector: u16, segment: &Segment) {
+        const ACCESSED: u32 = 1;
+        for (field, value) in [
+            (fields.selector, selector.into()),
+            (fields.base, segment.base),
+            (fields.limit, segment.limit),
+            (fields.rights, (segment.rights | ACCESSED).into()),
+        ] {
+            self.vmcs.write(field, value);
+        }
+        self.changed(Stale::All);
     }
 
     pub(crate) fn take_sregs(&mut self, sregs: &kvm_sregs) {

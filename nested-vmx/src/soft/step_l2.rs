@@ -8,15 +8,13 @@ use super::idt::vector;
 use super::instruction::{Fetched, Kind};
 use super::operands::operands;
 use super::space::Fault;
+use super::state::DR6_BS;
 use super::vcpu::{Out, SoftVcpu};
 use super::world::World;
 use crate::controls::SecondaryControls;
 use crate::exit_reason::ExitReason;
 use crate::l0::{AfterExit, ExitInformation, HardwareExit, PendingException};
 use crate::registers::{interruptibility, rflags};
-
-/// DR6.BS: a single step.
-const DR6_BS: u64 = 1 << 14;
 
 impl<W: World> SoftVcpu<W> {
     /// L2 executes one instruction, or exits instead.

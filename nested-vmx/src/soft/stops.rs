@@ -12,6 +12,7 @@ use super::instruction::{Fetched, Kind};
 use super::sites::HLT;
 use super::space::Space;
 use super::state::LOW;
+use super::user_code::UserCode;
 use super::vcpu::{Catch, SoftVcpu};
 use super::world::World;
 use crate::operand::Mode;
@@ -21,6 +22,9 @@ const PAGE: usize = 4096;
 
 /// How many stops there may be.
 const MOST_STOPS: usize = 1 << 20;
+
+const RCX: usize = 1;
+const RDX: usize = 2;
 
 /// Where SYSCALL goes, of 64-bit code and of other.
 const LSTAR: u32 = 0xc000_0082;
@@ -98,20 +102,27 @@ impl<W: World> SoftVcpu<W> {
             return;
         }
         self.handlers = self.with_space(Handlers::read);
-        let paging = (
-            self.state.vmcs.guest_cr0(),
-            self.state.vmcs.guest_cr3(),
-            self.state.vmcs.guest_cr4(),
-        );
-        if !is_l2 && self.catch != Catch::Steps {
-            self.scan_handlers(paging);
-        } else {
-            let slot = usize::from(is_l2);
-            let stopped = self.stopped.get_mut(slot).map(core::mem::take);
-            let stopped = self.stop_at_handlers(paging, stopped.unwrap_or_default());
-            if let Some(last) = self.stopped.get_mut(slot) {
-                *last = stopped;
-            }
+        let runs_user_code = self.state.cpl() == 3 && self.user_code == UserCode::Shared;
+        if !is_l2 && self.catch != Catch::Steps && !runs_user_code {
+            self.scan_handlers();
+        } else if is_l2 || self.catch == Catch::Steps {
+            self.stop_at_all_handlers();
+        }
+    }
+
+    /// CR0, CR3, CR4.
+    fn paging_registers(&self) -> (u64, u64, u64) {
+        let vmcs = &self.state.vmcs;
+        (vmcs.guest_cr0(), vmcs.guest_cr3(), vmcs.guest_cr4())
+    }
+
+    /// The guest that runs stops at each of its handlers.
+    pub(super) fn stop_at_all_handlers(&mut self) {
+        let slot = usize::from(self.vmx.operation().is_non_root());
+        let stopped = self.stopped.get_mut(slot).map(core::mem::take);
+        let stopped = self.stop_at_handlers(stopped.unwrap_or_default());
+        if let Some(last) = self.stopped.get_mut(slot) {
+            *last = stopped;
         }
     }
 
@@ -119,26 +130,29 @@ impl<W: World> SoftVcpu<W> {
     /// the code at RIP are gone through anew then.
     pub(super) fn bound_stops(&mut self) {
         if self.sites.len() > MOST_STOPS {
-            self.sites.clear(self.world.memory());
-            self.scanned.clear();
-            self.scanned_handlers = None;
+            self.forget_stops();
         }
     }
 
-    /// Goes through the code that L1's user code gets to by SYSCALL and SYSENTER.
-    pub(super) fn scan_system_calls(&mut self) {
+    /// Takes all stops away; what was gone through is to be gone through once more.
+    pub(super) fn forget_stops(&mut self) {
+        self.sites.clear(self.world.memory());
+        self.scanned.clear();
+        self.scanned_handlers = None;
+    }
+
+    /// The code that L1's user code gets to by SYSCALL and SYSENTER.
+    pub(super) fn system_calls(&self) -> impl Iterator<Item = u64> + use<W> {
         let entries = [
             self.whole.msr(LSTAR),
             self.whole.msr(CSTAR),
             Some(self.state.vmcs.guest_sysenter_eip()),
         ];
-        for entry in entries.into_iter().flatten().filter(|entry| *entry != 0) {
-            self.scan(entry);
-        }
+        entries.into_iter().flatten().filter(|entry| *entry != 0)
     }
 
-    fn scan_handlers(&mut self, paging: (u64, u64, u64)) {
-        let known = (paging, self.handlers.clone());
+    fn scan_handlers(&mut self) {
+        let known = (self.paging_registers(), self.handlers.clone());
         if self.scanned_handlers.as_ref() == Some(&known) {
             return;
         }
@@ -149,7 +163,8 @@ impl<W: World> SoftVcpu<W> {
 
     /// The guest may write over a stop, or have another page where one was, and runs on if it gets to
     /// that handler: so all are looked at each time, a page of them at once.
-    fn stop_at_handlers(&mut self, paging: (u64, u64, u64), last: Stopped) -> Stopped {
+    fn stop_at_handlers(&mut self, last: Stopped) -> Stopped {
+        let paging = self.paging_registers();
         let bases = self.with_handlers(Handlers::bases);
         let same = last.paging == paging && last.bases == bases && last.handlers == self.handlers;
         let (handlers, addresses) = match same {
@@ -203,6 +218,14 @@ impl<W: World> SoftVcpu<W> {
             M::Iret => self.iret_target(2),
             M::Iretd => self.iret_target(4),
             M::Iretq => self.iret_target(8),
+            // They change the flag as well, or save it where L2 sees it.
+            M::Syscall if self.state.mode() == Mode::Bits64 => self.engine_mut().msr(LSTAR),
+            M::Syscall => self.engine_mut().msr(CSTAR),
+            M::Sysenter => Some(self.state.vmcs.guest_sysenter_eip()),
+            M::Sysretq => Some(self.state.register(RCX)),
+            M::Sysret => Some(self.state.register(RCX) & LOW),
+            M::Sysexitq => Some(self.state.register(RDX)),
+            M::Sysexit => Some(self.state.register(RDX) & LOW),
             _ => None,
         };
         match next {

@@ -21,6 +21,7 @@ use super::space::{Mapping, Space};
 use super::state::CpuState;
 use super::statistics::SoftStatistics;
 use super::stops::Stopped;
+use super::user_code::{Level, UserCode};
 use super::view::View;
 use super::vmcs01::vmcs01;
 use super::world::{L2Memory, World};
@@ -52,6 +53,16 @@ pub enum Entering {
     /// As an L0 does that has no immediate exit: L2 runs until it exits by itself, or somebody kicks
     /// it. For measurements with an L2 that executes nothing that L0 has to see.
     UntilKicked,
+}
+
+/// How one instruction of L2's user code is executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserStep {
+    /// By KVM's single step.
+    #[default]
+    Debugging,
+    /// By RFLAGS.TF: for a KVM whose single step of user code is a debug exception of the guest's.
+    Trap,
 }
 
 /// Which of KVM's vCPUs has the guest's state.
@@ -140,6 +151,10 @@ pub struct SoftVcpu<W: World> {
     pub(crate) scanned_handlers: Option<((u64, u64, u64), Handlers)>,
     /// Those at which L1 stops, and L2.
     pub(crate) stopped: [Stopped; 2],
+    pub(crate) user_step: UserStep,
+    pub(crate) user_code: UserCode,
+    /// Where L1 was when it was last let run.
+    pub(crate) level: Level,
     pub(crate) activity: Activity,
     pub(crate) io: Io,
     /// What L1 gets with its next entry.
@@ -220,6 +235,9 @@ impl<W: World> SoftVcpu<W> {
             handlers: Handlers::default(),
             scanned_handlers: None,
             stopped: <[Stopped; 2]>::default(),
+            user_step: UserStep::default(),
+            user_code: UserCode::default(),
+            level: Level::default(),
             activity: Activity::Running,
             io: Io::Finished,
             for_l1: None,
@@ -234,6 +252,13 @@ impl<W: World> SoftVcpu<W> {
     #[must_use]
     pub fn catching(mut self, catch: Catch) -> Self {
         self.catch = catch;
+        self
+    }
+
+    /// Chooses how L2's user code is stepped.
+    #[must_use]
+    pub fn stepping_user_code(mut self, user_step: UserStep) -> Self {
+        self.user_step = user_step;
         self
     }
 
@@ -450,6 +475,7 @@ impl<W: World> SoftVcpu<W> {
                 Ok(())
             }
             Behind::Instruction(flags) => {
+                self.end_trap(flags)?;
                 self.l2_executed(flags);
                 Ok(())
             }

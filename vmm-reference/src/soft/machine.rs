@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use kvm_bindings::kvm_cpuid_entry2;
 use kvm_ioctls::{Kvm, VcpuFd};
-use nested_vmx::soft::{Catch, SoftError, SoftVcpu, offered};
+use nested_vmx::soft::{Catch, SoftError, SoftVcpu, UserStep, offered};
 use thiserror::Error;
-use vcpu_runner::kvm::immediate_exit::{GuestRam, ImmediateExitSetUp, MechanismOrder, Pic};
+use vcpu_runner::kvm::immediate_exit::{
+    GuestRam, ImmediateExitSetUp, MechanismOrder, Pic, steps_user_code,
+};
 use vcpu_runner::kvm::{KvmVcpu, ProbeError};
 use vm_memory::GuestMemoryMmap;
 
@@ -49,7 +51,7 @@ pub enum SoftMachineError {
     )]
     NoExits,
     /// What the host does cannot be found out.
-    #[error("cannot try what KVM does with VMX instructions: {0}")]
+    #[error("cannot try what KVM does with VMX instructions and with steps: {0}")]
     Probe(#[from] ProbeError),
     /// No timer is to be had.
     #[error("cannot make a timer: {0}")]
@@ -99,6 +101,8 @@ impl SoftMachine {
         let catch = chosen(kvm, catch)?;
         let l2_vm = L2Vm::new(kvm, memory.clone())?;
         let vm = Vm::with_interrupts(kvm, memory.clone(), InterruptControllers::Vmm)?;
+        // VMCALL of L1's user code is an exception then, as other VMX instructions are.
+        vm.keep_hypercalls()?;
         let setup = VcpuSetup::new(kvm)?;
         let mut entries: Vec<kvm_cpuid_entry2> = Vec::new();
         let mut vcpu = |fd: &VcpuFd| {
@@ -126,8 +130,13 @@ impl SoftMachine {
         let alarm = Alarm::new().map_err(SoftMachineError::Alarm)?;
         let world = SoftWorld::new(L1Ram::new(memory), chipset.clone(), alarm.clone());
         let capabilities = offered(processor(&entries))?;
-        let vcpu =
-            SoftVcpu::new(&capabilities, whole, for_view, Box::new(l2_vm), world)?.catching(catch);
+        let user_step = match steps_user_code(kvm)? {
+            true => UserStep::Debugging,
+            false => UserStep::Trap,
+        };
+        let vcpu = SoftVcpu::new(&capabilities, whole, for_view, Box::new(l2_vm), world)?
+            .catching(catch)
+            .stepping_user_code(user_step);
         Ok(Self {
             vcpu,
             chipset,

@@ -24,4 +24,5 @@ mod registers;
 mod routines;
 mod tables;
 mod unseen;
+mod user;
 mod vmcs12;

@@ -382,6 +382,9 @@ fn emit_begin(asm: &mut CodeAssembler) {
         mov(eax, 0xff);
         out(0x21, al);
         out(0xa1, al);
+        // Without VMX there are no such MSRs.
+        lea(rax, ptr(begin));
+        mov(qword_ptr(layout::RESUME), rax);
         mov(ecx, 0x480);
         rdmsr();
         and(eax, 0x7fff_ffff);
