@@ -234,15 +234,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes DR6.BS away, which a step has set that the guest got to see.
-    pub(crate) fn forget_step(&self) -> Result<(), SoftError> {
+    /// Whether the debug exception that the guest got is a step's. Takes DR6.BS away then.
+    pub(crate) fn take_trap(&self) -> Result<bool, SoftError> {
         let fd = self.vcpu.fd();
         let mut debug = fd
             .get_debug_regs()
             .map_err(SoftError::kvm("KVM_GET_DEBUGREGS"))?;
+        if debug.dr6 & DR6_BS == 0 {
+            return Ok(false);
+        }
         debug.dr6 &= !DR6_BS;
         fd.set_debug_regs(&debug)
-            .map_err(SoftError::kvm("KVM_SET_DEBUGREGS"))
+            .map_err(SoftError::kvm("KVM_SET_DEBUGREGS"))?;
+        Ok(true)
     }
 
     /// An MSR of KVM's.

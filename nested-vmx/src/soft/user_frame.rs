@@ -101,8 +101,11 @@ impl<W: World> SoftVcpu<W> {
             && self.user_step == UserStep::Trap
             && let Some(frame) = self.user_frame(vector::DEBUG, Some(before)).filter(is_trap)
         {
-            self.state = frame.before(&self.state);
-            return self.engine_mut().forget_step();
+            // A breakpoint of L2's own is a fault, and L2's to have.
+            if self.engine_mut().take_trap()? {
+                self.state = frame.before(&self.state);
+            }
+            return Ok(());
         }
         let Some(frame) = self.user_frame(vector::GENERAL_PROTECTION, Some(before)) else {
             return Ok(());
