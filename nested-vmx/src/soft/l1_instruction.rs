@@ -53,6 +53,7 @@ impl<W: World> SoftVcpu<W> {
                 return self.execute_natively(fetched);
             }
             Kind::Rdmsr | Kind::Wrmsr if is_kernel => return self.access_msr(fetched),
+            Kind::Hlt if is_kernel && self.mend_copied_stop(fetched.physical) => return Ok(None),
             Kind::Hlt if is_kernel => {
                 self.state.skip(length);
                 self.activity = Activity::Halted;

@@ -11,6 +11,7 @@
 //! L2 with its own event, and nothing executed.
 
 mod below_stack;
+mod copied_stop;
 mod engine;
 mod enter_l2;
 mod error;

@@ -72,6 +72,13 @@ impl Sites {
         self.originals.contains_key(&address)
     }
 
+    /// The places, with the bytes that belong there.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u8)> {
+        self.originals
+            .iter()
+            .map(|(address, byte)| (*address, *byte))
+    }
+
     /// How often one was taken away: who has set some, and sees the same number, knows that they are
     /// there.
     pub(crate) fn removals(&self) -> u64 {

@@ -43,6 +43,9 @@ impl<W: World> SoftVcpu<W> {
         if kind == Kind::Vmx {
             return self.l2_vmx_instruction(&fetched);
         }
+        if kind == Kind::Hlt && self.mend_copied_stop(fetched.physical) {
+            return Ok(None);
+        }
         if let Some(information) = exits::information(&fetched, &self.state) {
             let exit = HardwareExit::Exit {
                 information,

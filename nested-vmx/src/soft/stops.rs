@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::copied_stop::{self, Halt};
 use super::engine::Limit;
 use super::idt::{Handlers, code_address};
 use super::instruction::{Fetched, Kind};
@@ -261,6 +262,25 @@ impl<W: World> SoftVcpu<W> {
                 false => code_address(selector, word(0), state, space),
             }
         })
+    }
+
+    /// Puts the guest's byte in place of a HLT that is a copy of a stop. Says whether it was one.
+    pub(super) fn mend_copied_stop(&mut self, physical: u64) -> bool {
+        let slot = usize::from(self.vmx.operation().is_non_root());
+        let last = self.own_halts.get(slot).copied().flatten();
+        let memory = self.world.memory();
+        match copied_stop::judge(memory, &self.sites, physical, last) {
+            Halt::Own(own) => {
+                if let Some(last) = self.own_halts.get_mut(slot) {
+                    *last = own;
+                }
+                false
+            }
+            Halt::Copied(byte) => {
+                self.sites.remove(memory, physical);
+                memory.write(physical, &[byte]).is_ok()
+            }
+        }
     }
 
     /// Whether the HLT behind which the guest stands is a stop; then it stands before it again.

@@ -9,6 +9,7 @@ use alloc::vec;
 use vcpu_runner::kvm::KvmVcpu;
 use vcpu_runner::{Exit, RunError, Vcpu};
 
+use super::copied_stop::OwnHalt;
 use super::engine::{Came, Engine};
 use super::error::SoftError;
 use super::idt::Handlers;
@@ -151,6 +152,8 @@ pub struct SoftVcpu<W: World> {
     pub(crate) scanned_handlers: Option<((u64, u64, u64), Handlers)>,
     /// Those at which L1 stops, and L2.
     pub(crate) stopped: [Stopped; 2],
+    /// L1's own HLT that was looked at last, and L2's.
+    pub(crate) own_halts: [Option<OwnHalt>; 2],
     pub(crate) user_step: UserStep,
     pub(crate) user_code: UserCode,
     /// Where L1 was when it was last let run.
@@ -235,6 +238,7 @@ impl<W: World> SoftVcpu<W> {
             handlers: Handlers::default(),
             scanned_handlers: None,
             stopped: <[Stopped; 2]>::default(),
+            own_halts: [None; 2],
             user_step: UserStep::default(),
             user_code: UserCode::default(),
             level: Level::default(),

@@ -8,6 +8,7 @@
 
 mod bits32;
 mod child;
+mod copied;
 mod ept;
 mod exceptions;
 mod exits;
