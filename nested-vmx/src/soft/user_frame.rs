@@ -17,7 +17,7 @@ pub(super) struct UserFrame {
     pub(super) vector: u8,
     rip: u64,
     code: (u16, Segment),
-    pub(super) rflags: u64,
+    rflags: u64,
     rsp: u64,
     stack: (u16, Segment),
 }
@@ -96,12 +96,12 @@ impl<W: World> SoftVcpu<W> {
     /// A trap and a stop end in user code as an exception of L2's, which stands at its handler: user code
     /// must not execute the HLT of a stop. Takes it back.
     pub(super) fn end_user_step(&mut self, before: &CpuState) -> Result<(), SoftError> {
-        let is_trap = |frame: &UserFrame| frame.rflags & rflags::TF != 0;
         if before.cpl() == 3
             && self.user_step == UserStep::Trap
-            && let Some(frame) = self.user_frame(vector::DEBUG, Some(before)).filter(is_trap)
+            && let Some(frame) = self.user_frame(vector::DEBUG, Some(before))
         {
-            // A breakpoint of L2's own is a fault, and L2's to have.
+            // A breakpoint of L2's own is a fault, and L2's to have. The flag in the frame tells nothing:
+            // a trap whose delivery was interrupted comes with a later entry.
             if self.engine_mut().take_trap()? {
                 self.state = frame.before(&self.state);
             }

@@ -10,7 +10,7 @@ use crate::child::{check, run_with};
 use crate::l1::{Controls, L1, Verdict, emit};
 use crate::layout;
 use crate::machine::{Guest, has_kvm};
-use crate::tables::words;
+use crate::tables::{CODE_64, words};
 
 /// L1's segments once more, and behind them those of user code.
 const GDT: u64 = layout::GDT + 0x100;
@@ -346,6 +346,47 @@ fn system_calls_come_and_go() {
         });
         l1.value("calls", 9, |asm| emit!(asm, mov(rax, rbx);));
         l1.value("R11", 2, |asm| emit!(asm, mov(rax, r11);));
+        l1
+    });
+}
+
+/// L2's kernel debugs its user code: L0, which may step it by the same flag, is not seen.
+#[test]
+fn user_code_of_l2_is_stepped_by_l2() {
+    use Field::*;
+    const TF: u64 = 1 << 8;
+    check(|| {
+        let mut l1 = L1::in_vmx();
+        allow_user_code(&mut l1);
+        let user = l1.l2(|asm| emit!(asm, lea(rbx, ptr(rbx + 1)); nop(); cpuid();));
+        let fields = |bitmap| {
+            [
+                (GuestCsSelector, USER_CODE.into()),
+                (GuestCsArBytes, 0xa0fb),
+                (GuestSsSelector, USER_DATA.into()),
+                (GuestSsArBytes, 0xc0f3),
+                (GuestGdtrBase, GDT),
+                (GuestGdtrLimit, 0x37),
+                (ExceptionBitmap, bitmap),
+                (GuestRflags, u64::from(RFLAGS) | TF),
+                (GuestRip, user),
+            ]
+        };
+        l1.new_vmcs(Controls::LONG, &fields(1 << 1));
+        let seen = [
+            (VmExitIntrInfo, 0x8000_0301),
+            (ExitQualification, 1 << 14),
+            (GuestRip, user + 4),
+            (GuestRflags, u64::from(RFLAGS) | TF),
+        ];
+        l1.enter("trap", ExitReason::EXCEPTION_OR_NMI, &seen);
+        // Without L1, it is L2's kernel that has it.
+        l1.new_vmcs(Controls::LONG, &fields(0));
+        let kernel = (GuestCsSelector, CODE_64.into());
+        l1.enter("handler", ExitReason::VMCALL, &[kernel]);
+        l1.word("vector", layout::L2_FRAME, 1);
+        l1.word("RIP", layout::L2_FRAME + 16, user + 4);
+        l1.word("RFLAGS", layout::L2_FRAME + 32, u64::from(RFLAGS) | TF);
         l1
     });
 }
