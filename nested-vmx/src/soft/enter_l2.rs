@@ -5,7 +5,7 @@
 use alloc::boxed::Box;
 
 use super::below_stack::BelowStack;
-use super::engine::{Came, Delivery};
+use super::engine::{Came, Delivery, Limit};
 use super::error::SoftError;
 use super::idt::{self, Handlers, Obstacle, vector};
 use super::operands::all_tables;
@@ -118,7 +118,7 @@ impl<W: World> SoftVcpu<W> {
             return Ok(Some(Out::Exit));
         }
         self.read_registers()?;
-        self.back_to_stop();
+        self.back_to_stop(Limit::Stop);
         let Some(event) = how.injection else {
             self.returned(None);
             return Ok(None);

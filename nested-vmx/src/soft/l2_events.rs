@@ -159,11 +159,7 @@ impl<W: World> SoftVcpu<W> {
         };
         let next = before.rip().wrapping_add(length);
         let is_rip = |value: u64| value == before.rip() || value == next;
-        let at = self.state.linear_rip();
-        let stands = self.with_handlers(|handlers, state, space| {
-            (0..=255).any(|vector| handlers.address(vector, state, space) == Some(at))
-        });
-        if !stands {
+        if !self.is_handler(self.state.linear_rip()) {
             return None;
         }
         let selector = u64::from(before.vmcs.guest_cs_selector());

@@ -41,7 +41,7 @@ impl<W: World> SoftVcpu<W> {
             self.whole.read_slow(&mut self.state)?;
         }
         let out = match came {
-            Came::Halt if self.back_to_stop() => None,
+            Came::Halt if self.back_to_stop(limit) => None,
             Came::Halt if self.is_behind_halt() => {
                 self.activity = Activity::Halted;
                 None
@@ -51,7 +51,7 @@ impl<W: World> SoftVcpu<W> {
             _ => {
                 // A step that ends behind a stop has gone over it, unless it was this very one.
                 if self.state.rip() != before.rip().wrapping_add(fetched.length()) {
-                    self.back_to_stop();
+                    self.back_to_stop(limit);
                 }
                 None
             }

@@ -88,7 +88,7 @@ impl<W: World> SoftVcpu<W> {
             }
             match self.what_kvm_left(came, fetched, &before)? {
                 Left::Nothing => {
-                    done = Some((came, stack));
+                    done = Some((came, limit, stack));
                     break;
                 }
                 Left::Instruction => self.restore(&before),
@@ -99,7 +99,7 @@ impl<W: World> SoftVcpu<W> {
                 }
             }
         }
-        let Some((came, stack)) = done else {
+        let Some((came, limit, stack)) = done else {
             // As KVM itself does with an instruction of an L2 that it cannot emulate.
             self.statistics.l2_not_emulated += 1;
             self.give_back(own);
@@ -134,7 +134,7 @@ impl<W: World> SoftVcpu<W> {
         }
         // A step that ends behind a stop has gone over it, unless it was this very instruction.
         let is_next = self.state.rip() == before.rip().wrapping_add(fetched.length());
-        let arrived = !is_next && self.back_to_stop();
+        let arrived = !is_next && self.back_to_stop(limit);
         self.end_user_step(&before)?;
         self.hide_trap(before.rflags());
         if came == Came::Interrupted && !arrived && self.state.rip() == before.rip() {

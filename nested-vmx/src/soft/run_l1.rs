@@ -4,7 +4,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::engine::{Came, Delivery};
+use super::engine::{Came, Delivery, Limit};
 use super::error::SoftError;
 use super::instruction::{Fetched, Kind};
 use super::scan::{is_stop, needs_l0};
@@ -123,7 +123,7 @@ impl<W: World> SoftVcpu<W> {
         self.whole.read(&mut self.state)?;
         match came {
             Came::Halt => {
-                if !self.back_to_stop() && self.is_behind_halt() {
+                if !self.back_to_stop(Limit::Stop) && self.is_behind_halt() {
                     self.activity = Activity::Halted;
                 }
                 Ok(None)

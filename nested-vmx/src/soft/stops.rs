@@ -283,15 +283,27 @@ impl<W: World> SoftVcpu<W> {
         }
     }
 
-    /// Whether the HLT behind which the guest stands is a stop; then it stands before it again.
-    pub(crate) fn back_to_stop(&mut self) -> bool {
+    /// Whether the guest, which was let run like this, stands behind the HLT of a stop; then it stands
+    /// before it again.
+    ///
+    /// One step goes over the HLT of a handler to which an exception has led. Behind any other it is
+    /// where the instruction leads to: the next function, say, behind the RET of the one before.
+    pub(crate) fn back_to_stop(&mut self, limit: Limit) -> bool {
         let at = self.state.linear_rip().wrapping_sub(1);
         let found = self.with_space(|_, space| space.code(at));
-        let is_stop = found.is_ok_and(|physical| self.sites.contains(physical));
+        let is_stop = found.is_ok_and(|physical| self.sites.contains(physical))
+            && (limit == Limit::Stop || self.is_handler(at));
         if is_stop {
             self.state.set_rip(self.state.rip().wrapping_sub(1));
         }
         is_stop
+    }
+
+    /// Whether a handler begins there.
+    pub(super) fn is_handler(&mut self, linear: u64) -> bool {
+        self.with_handlers(|handlers, state, space| {
+            (0..=255).any(|vector| handlers.address(vector, state, space) == Some(linear))
+        })
     }
 
     /// Whether the guest has really executed a HLT of its own. A KVM that emulates may tell of a HLT

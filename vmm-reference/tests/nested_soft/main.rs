@@ -18,6 +18,7 @@ mod layout;
 #[path = "../machine/mod.rs"]
 mod machine;
 mod modes;
+mod neighbours;
 mod operands;
 mod outside;
 mod reach;
