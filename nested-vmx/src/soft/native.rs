@@ -4,7 +4,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::engine::Came;
+use super::engine::{Came, Limit};
 use super::error::SoftError;
 use super::instruction::{Fetched, Kind, near_return};
 use super::l2_events::PushedFrame;
@@ -57,19 +57,24 @@ impl<W: World> SoftVcpu<W> {
             }
         };
         let frame = self.pushed_frame(&before, fetched.length());
-        self.hide_step(fetched, &before, frame);
+        self.hide_step(fetched, limit, &before, frame);
         self.state.end_shadow();
         Ok(out)
     }
 
-    /// Takes the flag of a step out of what the guest has pushed meanwhile.
+    /// Takes the flag of a step out of what the guest has pushed meanwhile, and leaves it its own.
     pub(crate) fn hide_step(
         &mut self,
         fetched: &Fetched,
+        limit: Limit,
         before: &super::state::CpuState,
         frame: Option<PushedFrame>,
     ) {
         if before.rflags() & rflags::TF != 0 {
+            // KVM takes the guest's own flag away with that of its step. What changes it is not stepped.
+            if limit == Limit::Step && frame.is_none() {
+                self.state.set_rflags(self.state.rflags() | rflags::TF);
+            }
             return;
         }
         let at = match fetched.kind() {

@@ -142,7 +142,7 @@ impl<W: World> SoftVcpu<W> {
             return Ok(None);
         }
         let frame = self.pushed_frame(&before, fetched.length());
-        self.hide_step(fetched, &before, frame);
+        self.hide_step(fetched, limit, &before, frame);
         self.state.end_shadow();
         let is_exception = fetched.instruction.mnemonic() != iced_x86::Mnemonic::Int;
         if let Some(frame) = frame.filter(|_| is_exception)
