@@ -81,15 +81,8 @@ impl Vm {
         match interrupts {
             InterruptControllers::Kernel => create_interrupt_controllers(&fd)?,
             InterruptControllers::Vmm => {}
-            InterruptControllers::Split => {
-                let mut split = kvm_enable_cap {
-                    cap: KVM_CAP_SPLIT_IRQCHIP,
-                    ..Default::default()
-                };
-                split.args[0] = SPLIT_LINES;
-                fd.enable_cap(&split)
-                    .map_err(ioctl("KVM_ENABLE_CAP of KVM_CAP_SPLIT_IRQCHIP"))?;
-            }
+            InterruptControllers::Split => enable(&fd, KVM_CAP_SPLIT_IRQCHIP, SPLIT_LINES)
+                .map_err(ioctl("KVM_ENABLE_CAP of KVM_CAP_SPLIT_IRQCHIP"))?,
         }
         for (region, slot) in memory.iter().zip(0..) {
             let region = kvm_userspace_memory_region {
@@ -119,13 +112,7 @@ impl Vm {
         if u32::try_from(quirks).unwrap_or(0) & quirk == 0 {
             return Ok(false);
         }
-        let mut disable = kvm_enable_cap {
-            cap: KVM_CAP_DISABLE_QUIRKS2,
-            ..Default::default()
-        };
-        disable.args[0] = quirk.into();
-        self.fd
-            .enable_cap(&disable)
+        enable(&self.fd, KVM_CAP_DISABLE_QUIRKS2, quirk.into())
             .map_err(ioctl("KVM_ENABLE_CAP of KVM_CAP_DISABLE_QUIRKS2"))?;
         Ok(true)
     }
@@ -173,6 +160,16 @@ impl Vm {
             .register_irqfd(event, line)
             .map_err(ioctl("KVM_IRQFD"))
     }
+}
+
+/// KVM_ENABLE_CAP of a capability that has one argument.
+fn enable(fd: &VmFd, cap: u32, argument: u64) -> Result<(), kvm_ioctls::Error> {
+    let mut wanted = kvm_enable_cap {
+        cap,
+        ..Default::default()
+    };
+    wanted.args[0] = argument;
+    fd.enable_cap(&wanted)
 }
 
 /// The PICs, the I/O APIC and the PIT.
