@@ -115,11 +115,12 @@ mod tests {
         copy(&memory);
         sites.set(&memory, 0x808);
         assert_eq!(judge(&memory, &sites, 0x808, None), Halt::Copied(0x0f));
-        // Nor one that the original has got or lost since.
+        // Nor one that the original has got since. One that it has lost is not known any more, and
+        // the copy has it still.
         sites.set(&memory, 0x104);
         sites.remove(&memory, 0x10b);
         assert_eq!(judge(&memory, &sites, 0x808, None), Halt::Own(own(0x808)));
-        let _ = memory.write(0x80b, &[0xc3]);
+        memory.write(0x80b, &[0xc3]).unwrap();
         assert_eq!(judge(&memory, &sites, 0x808, None), Halt::Copied(0x0f));
 
         fn own(address: u64) -> Option<OwnHalt> {

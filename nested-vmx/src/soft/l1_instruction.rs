@@ -5,7 +5,7 @@
 use super::error::SoftError;
 use super::idt::vector;
 use super::instruction::{Fetched, Kind};
-use super::state::{LOW, Stale};
+use super::state::{LOW, RAX, RCX, RDX, Stale};
 use super::vcpu::{Activity, Out, SoftVcpu};
 use super::world::World;
 use crate::interruption::Event;
@@ -18,9 +18,6 @@ use crate::vmcs::Field;
 const FEATURE_CONTROL: u32 = 0x3a;
 /// The MSRs that tell of VMX.
 const VMX_MSRS: core::ops::RangeInclusive<u32> = 0x480..=0x491;
-const RAX: usize = 0;
-const RCX: usize = 1;
-const RDX: usize = 2;
 
 impl<W: World> SoftVcpu<W> {
     /// Carries an instruction out for L1.

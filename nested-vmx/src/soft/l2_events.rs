@@ -8,6 +8,7 @@ use super::below_stack::BelowStack;
 use super::error::SoftError;
 use super::idt::{self, Handlers, Obstacle, vector};
 use super::instruction::Fetched;
+use super::space::word;
 use super::state::CpuState;
 use super::vcpu::{Out, SoftVcpu};
 use super::world::World;
@@ -150,13 +151,7 @@ impl<W: World> SoftVcpu<W> {
         let words = bytes.get_mut(..4 * size)?;
         self.with_space(|state, space| space.read(state.linear_rsp(), words))
             .ok()?;
-        let word = |at: usize| {
-            let bytes = words.get(at * size..(at + 1) * size).unwrap_or_default();
-            bytes
-                .iter()
-                .rev()
-                .fold(0, |value: u64, byte| value << 8 | u64::from(*byte))
-        };
+        let word = |at: usize| word(words.get(at * size..(at + 1) * size).unwrap_or_default());
         let next = before.rip().wrapping_add(length);
         let is_rip = |value: u64| value == before.rip() || value == next;
         if !self.is_handler(self.state.linear_rip()) {

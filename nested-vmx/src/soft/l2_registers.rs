@@ -9,7 +9,7 @@ use super::idt::vector;
 use super::instruction::{Fetched, Kind};
 use super::msrs::TSC;
 use super::native_l2::Instead;
-use super::state::LOW;
+use super::state::{LOW, RAX, RCX, RDX};
 use super::vcpu::{On, Out, SoftVcpu};
 use super::world::World;
 use crate::controls::{PrimaryControls, SecondaryControls};
@@ -19,9 +19,6 @@ use crate::registers::{cr0, cr4};
 
 /// IA32_TSC_AUX.
 const TSC_AUX: u32 = 0xc000_0103;
-const RAX: usize = 0;
-const RCX: usize = 1;
-const RDX: usize = 2;
 
 impl<W: World> SoftVcpu<W> {
     /// A control register as L2 reads it.

@@ -40,6 +40,12 @@ pub(crate) struct Mapping {
     pub(crate) translation: Translation,
 }
 
+/// A word as memory has it, of eight bytes at most.
+pub(crate) fn word(bytes: &[u8]) -> u64 {
+    let bytes = bytes.iter().rev();
+    bytes.fold(0, |value: u64, byte| value << 8 | u64::from(*byte))
+}
+
 /// The guest's memory.
 pub(crate) struct Space<'a> {
     memory: &'a dyn L1Memory,

@@ -89,7 +89,10 @@ pub(crate) const LOW: u64 = 0xffff_ffff;
 /// DR6.BS: a single step.
 pub(crate) const DR6_BS: u64 = 1 << 14;
 
-/// RSP's number among the general-purpose registers.
+/// Numbers of general-purpose registers.
+pub(crate) const RAX: usize = 0;
+pub(crate) const RCX: usize = 1;
+pub(crate) const RDX: usize = 2;
 const RSP: usize = 4;
 
 /// The registers of the guest that runs, L1 or L2: what a VMCS has of them, and the

@@ -11,8 +11,8 @@ use super::engine::Limit;
 use super::idt::{Handlers, code_address};
 use super::instruction::{Fetched, Kind};
 use super::sites::HLT;
-use super::space::Space;
-use super::state::LOW;
+use super::space::{Space, word};
+use super::state::{LOW, RCX, RDX};
 use super::user_code::UserCode;
 use super::vcpu::{Catch, SoftVcpu};
 use super::world::World;
@@ -23,9 +23,6 @@ const PAGE: usize = 4096;
 
 /// How many stops there may be.
 const MOST_STOPS: usize = 1 << 20;
-
-const RCX: usize = 1;
-const RDX: usize = 2;
 
 /// Where SYSCALL goes, of 64-bit code and of other.
 const LSTAR: u32 = 0xc000_0082;
@@ -103,11 +100,12 @@ impl<W: World> SoftVcpu<W> {
             return;
         }
         self.handlers = self.with_space(Handlers::read);
-        let runs_user_code = self.state.cpl() == 3 && self.user_code == UserCode::Shared;
-        if !is_l2 && self.catch != Catch::Steps && !runs_user_code {
-            self.scan_handlers();
-        } else if is_l2 || self.catch == Catch::Steps {
+        // User code that shares the kernel's has its stops set when it is entered.
+        let has_none = self.state.cpl() == 3 && self.user_code == UserCode::Shared;
+        if is_l2 || self.catch == Catch::Steps {
             self.stop_at_all_handlers();
+        } else if !has_none {
+            self.scan_handlers();
         }
     }
 
@@ -250,11 +248,7 @@ impl<W: World> SoftVcpu<W> {
             let mut frame = [0; 24];
             let frame = frame.get_mut(..3 * size)?;
             space.read(top, frame).ok()?;
-            let word = |at: usize| {
-                let bytes = frame.get(at * size..(at + 1) * size).unwrap_or_default();
-                let low = bytes.iter().rev();
-                low.fold(0, |value: u64, byte| value << 8 | u64::from(*byte))
-            };
+            let word = |at: usize| word(frame.get(at * size..(at + 1) * size).unwrap_or_default());
             let selector = word(1) as u16;
             let is_v86 = word(2) & rflags::VM != 0 && size == 4 && !state.is_long();
             match !state.is_protected() || is_v86 {

@@ -5,7 +5,7 @@
 use super::engine::Came;
 use super::error::SoftError;
 use super::idt::{descriptor, vector};
-use super::space::Space;
+use super::space::{Space, word};
 use super::state::{CpuState, LOW, Segment, Stale};
 use super::vcpu::{SoftVcpu, UserStep};
 use super::world::World;
@@ -36,10 +36,7 @@ impl UserFrame {
         let mut bytes = [0; 6 * 8];
         let bytes = bytes.get_mut(..(5 + usize::from(has_error_code)) * size)?;
         space.read(state.linear_rsp(), bytes).ok()?;
-        let mut words = bytes.chunks(size).map(|word| {
-            let bytes = word.iter().rev();
-            bytes.fold(0, |value: u64, byte| value << 8 | u64::from(*byte))
-        });
+        let mut words = bytes.chunks(size).map(word);
         if has_error_code && words.next()? & LOW != 0 {
             return None;
         }
