@@ -18,16 +18,17 @@ const NEAR: i32 = 32;
 /// A function that counts its calls in RBX and has stops, called once; then its copy.
 fn copied_function(l1: &mut L1) -> CodeLabel {
     let mut function = l1.asm.create_label();
-    let mut behind = l1.asm.create_label();
+    l1.out_of_line(|asm| {
+        emit!(asm,
+            set_label(&mut function);
+            lea(rbx, ptr(rbx + 1));
+            mov(rax, cr4);
+            ret();
+            push(rbp);
+            mov(rbp, rsp);
+        );
+    });
     emit!(l1.asm,
-        jmp(behind);
-        set_label(&mut function);
-        lea(rbx, ptr(rbx + 1));
-        mov(rax, cr4);
-        ret();
-        push(rbp);
-        mov(rbp, rsp);
-        set_label(&mut behind);
         xor(ebx, ebx);
         call(function);
         lea(rsi, ptr(function));

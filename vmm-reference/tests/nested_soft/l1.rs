@@ -160,6 +160,14 @@ impl L1 {
         );
     }
 
+    /// Code that L1 does not run into: functions, say.
+    pub fn out_of_line(&mut self, code: impl FnOnce(&mut CodeAssembler)) {
+        let mut behind = self.asm.create_label();
+        self.asm.jmp(behind).unwrap();
+        code(&mut self.asm);
+        self.asm.set_label(&mut behind).unwrap();
+    }
+
     /// The pointer that the next VMX instruction takes.
     pub fn operand(&mut self, value: u64) {
         self.store(layout::OPERAND, value);

@@ -15,19 +15,17 @@ use crate::layout;
 fn second_function(l1: &mut L1) -> CodeLabel {
     let mut first = l1.asm.create_label();
     let mut second = l1.asm.create_label();
-    let mut behind = l1.asm.create_label();
-    emit!(l1.asm,
-        jmp(behind);
-        set_label(&mut first);
-        lea(rbx, ptr(rbx + 0x10));
-        ret();
-        set_label(&mut second);
-        lea(rbx, ptr(rbx + 1));
-        ret();
-        set_label(&mut behind);
-        xor(ebx, ebx);
-        call(first);
-    );
+    l1.out_of_line(|asm| {
+        emit!(asm,
+            set_label(&mut first);
+            lea(rbx, ptr(rbx + 0x10));
+            ret();
+            set_label(&mut second);
+            lea(rbx, ptr(rbx + 1));
+            ret();
+        );
+    });
+    emit!(l1.asm, xor(ebx, ebx); call(first););
     second
 }
 

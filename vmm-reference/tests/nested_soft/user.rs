@@ -115,14 +115,9 @@ fn vmx_instructions_are_the_kernels() {
 /// Code that counts its calls in RBX, and returns.
 fn shared_function(l1: &mut L1) -> CodeLabel {
     let mut shared = l1.asm.create_label();
-    let mut behind = l1.asm.create_label();
-    emit!(l1.asm,
-        jmp(behind);
-        set_label(&mut shared);
-        lea(rbx, ptr(rbx + 1));
-        ret();
-        set_label(&mut behind);
-    );
+    l1.out_of_line(|asm| {
+        emit!(asm, set_label(&mut shared); lea(rbx, ptr(rbx + 1)); ret(););
+    });
     shared
 }
 
